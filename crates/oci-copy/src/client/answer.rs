@@ -1,0 +1,200 @@
+//! Reading what a registry answers.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+
+use super::{protocol, timed_out, transport};
+use crate::auth::Authorization;
+use crate::digest::Digest;
+use crate::engine::request::RateLimit;
+use crate::error::{Error, Place, Refusal, read_error_body};
+
+/// Error bodies and tokens are read up to here, in bytes.
+pub(crate) const MAX_SMALL_BODY: usize = 1 << 20;
+const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// An answer whose body isn't read yet.
+pub(crate) struct Answer {
+    response: Response,
+    /// It came from the registry's own origin, not from where a redirect led.
+    pub(crate) own: bool,
+    /// What the request was sent with.
+    pub(crate) authorization: Option<Authorization>,
+}
+
+impl Answer {
+    pub(crate) fn new(response: Response, own: bool, authorization: Option<Authorization>) -> Self {
+        Self { response, own, authorization }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    pub(crate) fn url(&self) -> &url::Url {
+        self.response.url()
+    }
+
+    pub(crate) fn header(&self, name: impl reqwest::header::AsHeaderName) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.header(CONTENT_LENGTH)?.trim().parse().ok()
+    }
+
+    /// `Docker-Content-Digest`, if it is there and is a digest.
+    pub(crate) fn content_digest(&self) -> Option<Digest> {
+        self.header(DOCKER_CONTENT_DIGEST)?.trim().parse().ok()
+    }
+
+    /// When the registry wants to be asked again: `Retry-After` in seconds or as a date ([RFC 9110, section 10.2.3]).
+    ///
+    /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    pub(crate) fn retry_at(&self) -> Option<SystemTime> {
+        retry_at(self.header(RETRY_AFTER)?, SystemTime::now())
+    }
+
+    pub(crate) fn into_response(self) -> Response {
+        self.response
+    }
+
+    /// Reads the body, which must not be longer than `limit` bytes nor stand still for longer than `idle`.
+    pub(crate) async fn read(mut self, place: &Place, limit: usize, idle: Duration) -> Result<Bytes, Error> {
+        if self.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(protocol(place, format!("its body is longer than {limit} bytes")));
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = next_chunk(&mut self.response, place, idle).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(protocol(place, format!("its body is longer than {limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Reads a body that nobody wants, so that its connection can be used again.
+    pub(crate) async fn drain(mut self, idle: Duration) {
+        let mut left = 64 * 1024_usize;
+        while let Ok(Ok(Some(chunk))) = tokio::time::timeout(idle, self.response.chunk()).await {
+            match left.checked_sub(chunk.len()) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    }
+
+    /// The refusal that this answer is. A body that can't be read says nothing.
+    pub(crate) async fn into_refusal(self, place: Place, note: Option<String>, idle: Duration) -> Refusal {
+        let status = self.status().as_u16();
+        let retry_at = self.retry_at();
+        let content_type = self.header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+        let exhausted = status == 429 && retry_at.is_none() && remaining(self.headers()) == Some(0);
+        let authorization = self.authorization.clone();
+        let own = self.own;
+        let body = self.read(&place, MAX_SMALL_BODY, idle).await.unwrap_or_default();
+        // What a storage service says is not the registry's word, and it likes to repeat the signed URL.
+        let (code, message) = if own { read_error_body(&content_type, &body) } else { (None, None) };
+        let message = message.map(|text| match &authorization {
+            Some(authorization) => authorization.scrub(&text),
+            None => text,
+        });
+        let note = note.or_else(|| (!own).then(|| "from where the registry redirected to".to_owned()));
+        Refusal { place, status, code, message, retry_at, note, exhausted }
+    }
+}
+
+/// The next piece of a body; waiting for it has an end.
+pub(crate) async fn next_chunk(response: &mut Response, place: &Place, idle: Duration) -> Result<Option<Bytes>, Error> {
+    match tokio::time::timeout(idle, response.chunk()).await {
+        Ok(chunk) => chunk.map_err(|error| transport::failure(place, error, idle)),
+        Err(_) => Err(timed_out(place, "more of the content", idle)),
+    }
+}
+
+fn retry_at(value: &str, now: SystemTime) -> Option<SystemTime> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u32>() {
+        return now.checked_add(Duration::from_secs(seconds.into()));
+    }
+    httpdate::parse_http_date(value).ok()
+}
+
+/// The pull budgets that registries told, by host.
+#[derive(Default)]
+pub(crate) struct RateLimits(Mutex<HashMap<String, RateLimit>>);
+
+impl RateLimits {
+    pub(crate) fn observe(&self, host: &str, headers: &HeaderMap) {
+        let quota = |name| Some(quota(headers.get(name)?.to_str().ok()?));
+        let (limit, remaining) = (quota("ratelimit-limit"), quota("ratelimit-remaining"));
+        if limit.is_none() && remaining.is_none() {
+            return;
+        }
+        let window = limit.and_then(|(_, window)| window).or(remaining.and_then(|(_, window)| window));
+        let seen = RateLimit {
+            limit: limit.and_then(|(count, _)| count),
+            remaining: remaining.and_then(|(count, _)| count),
+            window,
+            observed_at: SystemTime::now(),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), seen);
+    }
+
+    pub(crate) fn get(&self, host: &str) -> Option<RateLimit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied()
+    }
+}
+
+fn remaining(headers: &HeaderMap) -> Option<u64> {
+    quota(headers.get("ratelimit-remaining")?.to_str().ok()?).0
+}
+
+/// `100;w=21600`: a count, and its window in seconds.
+fn quota(value: &str) -> (Option<u64>, Option<Duration>) {
+    let mut parts = value.split(';').map(str::trim);
+    let count = parts.next().and_then(|count| count.parse().ok());
+    let window = parts.find_map(|part| part.strip_prefix("w=")?.parse().ok().map(Duration::from_secs));
+    (count, window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert_eq!(retry_at("30", now), Some(now + Duration::from_secs(30)));
+        assert_eq!(retry_at("Mon, 12 Jan 1970 13:47:00 GMT", now), Some(now + Duration::from_secs(20)));
+        for odd in ["", "-1", "soon", "99999999999999999999"] {
+            assert_eq!(retry_at(odd, now), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_pull_budget_is_read_as_docker_hub_writes_it() {
+        let limits = RateLimits::default();
+        let mut headers = HeaderMap::new();
+        limits.observe("docker.io", &headers);
+        assert_eq!(limits.get("docker.io"), None);
+        headers.insert("ratelimit-limit", "100;w=21600".parse().unwrap());
+        headers.insert("ratelimit-remaining", "76;w=21600".parse().unwrap());
+        limits.observe("docker.io", &headers);
+        let seen = limits.get("docker.io").unwrap();
+        assert_eq!((seen.limit, seen.remaining, seen.window), (Some(100), Some(76), Some(Duration::from_secs(21600))));
+        headers.insert("ratelimit-remaining", "odd".parse().unwrap());
+        limits.observe("docker.io", &headers);
+        assert_eq!(limits.get("docker.io").unwrap().remaining, None);
+    }
+}

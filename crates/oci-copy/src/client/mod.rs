@@ -1,0 +1,371 @@
+//! Talking to one repository of one registry: authenticated requests, each with its timeouts, sent only where they may
+//! go. What the requests mean is in [`manifests`], [`blobs`] and [`tags`].
+
+pub(crate) mod answer;
+pub(crate) mod blobs;
+pub(crate) mod manifests;
+pub(crate) mod redirects;
+pub(crate) mod registry;
+pub(crate) mod tags;
+pub(crate) mod transport;
+pub(crate) mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode};
+use url::Url;
+
+use crate::auth::Authorization;
+use crate::auth::challenge::{self, Challenge};
+use crate::auth::credentials::{CredentialSource, Credentials};
+use crate::auth::token::{Token, TokenKey, read_token, token_url};
+use crate::config::EngineConfig;
+use crate::error::{Error, Operation, Place, Refusal};
+use crate::reference::Repository;
+use answer::{Answer, RateLimits};
+use registry::{HttpClient, Registry};
+
+/// What a session may do with its repository. It asks for no more rights than it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Pull,
+    PullPush,
+}
+
+/// One side of a copy, or one look-up: a repository, and who asks.
+pub(crate) struct Session {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) config: Arc<EngineConfig>,
+    pub(crate) repository: Repository,
+    scope: String,
+    source: Arc<dyn CredentialSource>,
+    /// What the credential source said, once it was asked.
+    credentials: tokio::sync::Mutex<Option<Option<Credentials>>>,
+    rate_limits: Arc<RateLimits>,
+}
+
+/// One request.
+pub(crate) struct Call {
+    pub(crate) place: Place,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+}
+
+/// What a request was sent with.
+struct Grant {
+    authorization: Authorization,
+    token: Option<(TokenKey, Arc<str>)>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        config: Arc<EngineConfig>,
+        repository: Repository,
+        access: Access,
+        source: Arc<dyn CredentialSource>,
+        rate_limits: Arc<RateLimits>,
+    ) -> Self {
+        let scope = scope(&repository, access);
+        Self { registry, config, repository, scope, source, credentials: Default::default(), rate_limits }
+    }
+
+    /// Lets the session mount blobs from another repository of its registry.
+    pub(crate) fn also_pull(mut self, from: &Repository) -> Self {
+        if *from != self.repository {
+            self.scope = format!("{} {}", self.scope, scope(from, Access::Pull));
+        }
+        self
+    }
+
+    pub(crate) fn place(&self, operation: Operation, subject: Option<&str>) -> Place {
+        Place::new(operation, &self.repository, subject)
+    }
+
+    /// A URL below the repository. Its parts are validated names, digests and tags.
+    pub(crate) fn url(&self, rest: &str) -> Url {
+        let mut url = self.registry.endpoint().clone();
+        url.set_path(&format!("/v2/{}/{rest}", self.repository.path()));
+        url
+    }
+
+    pub(crate) fn call(&self, operation: Operation, subject: Option<&str>, method: Method, url: Url) -> Call {
+        Call { place: self.place(operation, subject), method, url, headers: HeaderMap::new(), body: None }
+    }
+
+    /// Sends a request, authenticated as the registry wants it. Any status is an answer.
+    pub(crate) async fn exchange(&self, call: &Call) -> Result<Answer, Error> {
+        let grant = self.grant(&call.place).await?;
+        let answer = self.dispatch(call, grant.as_ref()).await?;
+        if !answer.own || answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        if !self.learn(answer.headers(), grant.as_ref()).await? {
+            return Ok(answer);
+        }
+        answer.drain(self.config.idle_timeout).await;
+        let grant = self.grant(&call.place).await?;
+        self.dispatch(call, grant.as_ref()).await
+    }
+
+    /// What to send along, by what is known of the registry: nothing as long as it has asked for nothing.
+    async fn grant(&self, place: &Place) -> Result<Option<Grant>, Error> {
+        match self.registry.auth.challenge() {
+            None => Ok(None),
+            Some(Challenge::Basic) => {
+                let Some(credentials) = self.credentials(None).await? else { return Ok(None) };
+                let authorization = Authorization::basic(&credentials).ok_or_else(|| self.unusable("credentials"))?;
+                Ok(Some(Grant { authorization, token: None }))
+            }
+            Some(Challenge::Bearer { realm, service }) => {
+                let belongs = self.registry.config.owns_realm(&realm);
+                let credentials = if belongs { self.credentials(None).await? } else { None };
+                let result = self.token(place, &realm, service.as_deref(), credentials.as_ref()).await;
+                let (key, token) = match (result, credentials) {
+                    // The credentials may have been renewed since this session asked for them.
+                    (Err(error), Some(refused)) if error.status() == Some(401) => {
+                        match self.credentials(Some(&refused)).await? {
+                            Some(renewed) if renewed != refused => {
+                                self.token(place, &realm, service.as_deref(), Some(&renewed)).await?
+                            }
+                            _ => return Err(error),
+                        }
+                    }
+                    (result, _) => result?,
+                };
+                let authorization = Authorization::bearer(&token.text).ok_or_else(|| self.unusable("token"))?;
+                Ok(Some(Grant { authorization, token: Some((key, token.text)) }))
+            }
+        }
+    }
+
+    /// The registry's credentials; asked for again if the ones given were refused.
+    async fn credentials(&self, refused: Option<&Credentials>) -> Result<Option<Credentials>, Error> {
+        let mut known = self.credentials.lock().await;
+        match &*known {
+            Some(credentials) if refused.is_none() || credentials.as_ref() != refused => Ok(credentials.clone()),
+            _ => {
+                let host = self.repository.host();
+                let fresh = self
+                    .source
+                    .credentials(host)
+                    .await
+                    .map_err(|source| Error::Credentials { host: host.to_owned(), source })?;
+                *known = Some(fresh.clone());
+                Ok(fresh)
+            }
+        }
+    }
+
+    fn unusable(&self, what: &str) -> Error {
+        Error::Credentials {
+            host: self.repository.host().to_owned(),
+            source: format!("the {what} can't stand in an HTTP header").into(),
+        }
+    }
+
+    async fn token(
+        &self,
+        place: &Place,
+        realm: &Url,
+        service: Option<&str>,
+        credentials: Option<&Credentials>,
+    ) -> Result<(TokenKey, Token), Error> {
+        let key = TokenKey {
+            realm: realm.clone(),
+            service: service.map(str::to_owned),
+            scope: self.scope.clone(),
+            identity: credentials.map(Credentials::identity),
+        };
+        let token = self.registry.auth.tokens.get(&key, self.fetch_token(place, &key, credentials)).await?;
+        Ok((key, token))
+    }
+
+    /// Asks a realm for a token. A realm that doesn't belong to the registry gets no credentials, and is asked only over
+    /// `https` and on public addresses.
+    async fn fetch_token(
+        &self,
+        place: &Place,
+        key: &TokenKey,
+        credentials: Option<&Credentials>,
+    ) -> Result<Token, Error> {
+        let place = Place { operation: Operation::FetchToken, ..place.clone() };
+        let belongs = self.registry.config.owns_realm(&key.realm);
+        let host = key.realm.host_str().unwrap_or_default();
+        if !belongs && key.realm.scheme() != "https" {
+            let problem = format!(
+                "its token realm {host} is asked only over https, unless the registry's configuration names it as a \
+                 token realm"
+            );
+            return Err(Error::Blocked { place: Box::new(place), problem });
+        }
+        let client = if belongs { &self.registry.own } else { &self.registry.elsewhere };
+        let authorization = match credentials.filter(|_| belongs) {
+            Some(credentials) => Some(Authorization::basic(credentials).ok_or_else(|| self.unusable("credentials"))?),
+            None => None,
+        };
+        let headers = HeaderMap::new();
+        let response =
+            self.send(client, &place, Method::GET, token_url(key), &headers, None, authorization.as_ref()).await?;
+        let answer = Answer::new(response, belongs, authorization);
+        if !answer.status().is_success() {
+            return Err(self.refuse_token(place, answer, host, belongs));
+        }
+        let body = answer.read(&place, answer::MAX_SMALL_BODY, self.config.idle_timeout).await?;
+        read_token(&body).map_err(|problem| Error::Protocol {
+            place: Box::new(place),
+            problem: format!("the token realm {host}: {problem}"),
+        })
+    }
+
+    /// A realm's refusal. What it says stays with us.
+    fn refuse_token(&self, place: Place, answer: Answer, realm: &str, belongs: bool) -> Error {
+        let note = if !belongs {
+            self.foreign_note(realm)
+        } else if answer.authorization.is_some() {
+            format!("token realm {realm}, with credentials")
+        } else {
+            format!("token realm {realm}, without credentials")
+        };
+        let retry_at = answer.retry_at();
+        let status = answer.status().as_u16();
+        Refusal { place, status, code: None, message: None, retry_at, note: Some(note), exhausted: false }.into()
+    }
+
+    fn foreign_note(&self, realm: &str) -> String {
+        format!(
+            "credentials were not sent to the token realm {realm}, which does not belong to {} by configuration",
+            self.repository.host()
+        )
+    }
+
+    /// Learns from a `401`. Says whether another try can do better.
+    async fn learn(&self, headers: &HeaderMap, grant: Option<&Grant>) -> Result<bool, Error> {
+        let values = headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
+        let Some(challenge) = challenge::choose(values) else { return Ok(false) };
+        self.registry.auth.remember(challenge.clone());
+        match (grant, challenge) {
+            (Some(Grant { token: Some((key, token)), .. }), _) => {
+                self.registry.auth.tokens.forget(key, token).await;
+                Ok(true)
+            }
+            (Some(_), Challenge::Basic) => {
+                let refused = self.credentials(None).await?;
+                let renewed = self.credentials(refused.as_ref()).await?;
+                Ok(renewed.is_some() && renewed != refused)
+            }
+            (None, Challenge::Basic) => Ok(self.credentials(None).await?.is_some()),
+            (_, Challenge::Bearer { .. }) => Ok(true),
+        }
+    }
+
+    /// Sends a request, and follows redirects if it only reads.
+    async fn dispatch(&self, call: &Call, grant: Option<&Grant>) -> Result<Answer, Error> {
+        let reads = matches!(call.method, Method::GET | Method::HEAD);
+        let mut url = call.url.clone();
+        let mut own = true;
+        for _ in 0..=redirects::MAX_HOPS {
+            // Who has left the registry's origin comes back as a stranger.
+            own = own && self.registry.is_own(&url);
+            let client = if own { &self.registry.own } else { &self.registry.elsewhere };
+            let authorization = grant.map(|grant| &grant.authorization).filter(|_| own);
+            let response = self
+                .send(
+                    client,
+                    &call.place,
+                    call.method.clone(),
+                    url.clone(),
+                    &call.headers,
+                    call.body.clone(),
+                    authorization,
+                )
+                .await?;
+            if own {
+                self.rate_limits.observe(self.repository.host(), response.headers());
+            }
+            let location = response.headers().get(LOCATION).filter(|_| reads && is_redirect(response.status()));
+            let Some(location) = location else {
+                return Ok(Answer::new(response, own, authorization.cloned()));
+            };
+            let location = location.to_str().unwrap_or_default();
+            url = redirects::next(&url, location)
+                .map_err(|problem| Error::Blocked { place: Box::new(call.place.clone()), problem })?;
+        }
+        Err(Error::Protocol {
+            place: Box::new(call.place.clone()),
+            problem: format!("it redirects more than {} times", redirects::MAX_HOPS),
+        })
+    }
+
+    /// Sends one request and waits for the answer's headers.
+    #[allow(clippy::too_many_arguments)]
+    async fn send(
+        &self,
+        client: &HttpClient,
+        place: &Place,
+        method: Method,
+        url: Url,
+        headers: &HeaderMap,
+        body: Option<Bytes>,
+        authorization: Option<&Authorization>,
+    ) -> Result<Response, Error> {
+        client.reach.check_url(&url).await.map_err(|blocked| self.blocked(place, &blocked))?;
+        let mut request = client.http.request(method, url).headers(headers.clone());
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization.header.clone());
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let limit = self.config.response_timeout;
+        match tokio::time::timeout(limit, request.send()).await {
+            Ok(result) => result.map_err(|error| transport::failure(place, error, self.config.connect_timeout)),
+            Err(_) => Err(timed_out(place, "answer", limit)),
+        }
+    }
+
+    fn blocked(&self, place: &Place, blocked: &crate::net::BlockedAddress) -> Error {
+        Error::Blocked { place: Box::new(place.clone()), problem: transport::blocked_text(blocked) }
+    }
+
+    /// The error that an answer is.
+    pub(crate) async fn refuse(&self, place: Place, answer: Answer) -> Error {
+        let note = match (answer.status(), self.registry.auth.challenge()) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(Challenge::Bearer { realm, .. }))
+                if !self.registry.config.owns_realm(&realm) =>
+            {
+                Some(self.foreign_note(realm.host_str().unwrap_or_default()))
+            }
+            (StatusCode::UNAUTHORIZED, _) if answer.authorization.is_none() => {
+                Some("no credentials were sent".to_owned())
+            }
+            _ => None,
+        };
+        answer.into_refusal(place, note, self.config.idle_timeout).await.into()
+    }
+}
+
+fn scope(repository: &Repository, access: Access) -> String {
+    let actions = match access {
+        Access::Pull => "pull",
+        Access::PullPush => "pull,push",
+    };
+    format!("repository:{}:{actions}", repository.path())
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+pub(crate) fn timed_out(place: &Place, awaited: &'static str, after: Duration) -> Error {
+    Error::Timeout { place: Box::new(place.clone()), awaited, after }
+}
+
+pub(crate) fn protocol(place: &Place, problem: impl Into<String>) -> Error {
+    Error::Protocol { place: Box::new(place.clone()), problem: problem.into() }
+}

@@ -1,0 +1,240 @@
+//! The engine: what its users call.
+
+mod blobs;
+mod copy;
+mod in_flight;
+mod plan;
+pub(crate) mod request;
+mod source;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::auth::credentials::{Anonymous, CredentialSource};
+use crate::client::answer::RateLimits;
+use crate::client::registry::Registry;
+use crate::client::{Access, Session};
+use crate::config::{ConfigError, EngineConfig, RegistryConfig};
+use crate::error::Error;
+use crate::net::proxy_hosts;
+use crate::reference::{Reference, Repository};
+use blobs::Transfer;
+use copy::Copy;
+use in_flight::InFlight;
+use request::{CopyReport, CopyRequest, Descriptor, Missing, RateLimit};
+use source::Source;
+
+/// Registries that nobody uses any more are forgotten when there are more than these.
+const MANY_REGISTRIES: usize = 256;
+
+/// Copies images between registries, and looks things up in them.
+///
+/// An engine is a view on shared state. Clones, and what the `with_` methods return, share connections, tokens, limits
+/// and the transfers in flight; they differ in credentials and in how registries are reached. So a program has one
+/// engine, and a view for each of its users.
+///
+/// Nothing is kept on disk. Dropping a future that a method returned stops what it does; blobs that are already in the
+/// destination stay there, and no tag is put.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    view: Arc<View>,
+}
+
+struct Shared {
+    config: Arc<EngineConfig>,
+    proxies: Arc<[String]>,
+    registries: Mutex<HashMap<RegistryConfig, Arc<Registry>>>,
+    permits: Arc<Semaphore>,
+    in_flight: Arc<InFlight>,
+}
+
+struct View {
+    registries: HashMap<String, RegistryConfig>,
+    credentials: Arc<dyn CredentialSource>,
+    rate_limits: Arc<RateLimits>,
+}
+
+impl Engine {
+    /// An engine that is anonymous everywhere and reaches registries by their defaults.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let permits = Arc::new(Semaphore::new(config.max_blobs.clamp(1, Semaphore::MAX_PERMITS)));
+        let shared = Shared {
+            config: Arc::new(config),
+            proxies: proxy_hosts(),
+            registries: Mutex::default(),
+            permits,
+            in_flight: Arc::default(),
+        };
+        let view = View { registries: HashMap::new(), credentials: Arc::new(Anonymous), rate_limits: Arc::default() };
+        Self { shared: Arc::new(shared), view: Arc::new(view) }
+    }
+
+    /// The same engine, which reaches a registry as configured. It replaces what was configured for this host.
+    ///
+    /// # Errors
+    /// If no HTTP client can be set up for it.
+    pub fn with_registry(&self, registry: RegistryConfig) -> Result<Self, ConfigError> {
+        self.shared.registry(&registry)?;
+        let mut registries = self.view.registries.clone();
+        registries.insert(registry.host().to_owned(), registry);
+        let credentials = self.view.credentials.clone();
+        let view = View { registries, credentials, rate_limits: self.view.rate_limits.clone() };
+        Ok(Self { shared: self.shared.clone(), view: Arc::new(view) })
+    }
+
+    /// The same engine with other credentials. What it learns of rate limits starts anew, since those belong to the
+    /// credentials.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Arc<dyn CredentialSource>) -> Self {
+        let view = View { registries: self.view.registries.clone(), credentials, rate_limits: Arc::default() };
+        Self { shared: self.shared.clone(), view: Arc::new(view) }
+    }
+
+    /// Copies an image. It is in the destination completely before a tag names it, and nothing that it can do without is
+    /// read or sent: a destination that names the source's digest already costs two `HEAD` requests.
+    ///
+    /// # Errors
+    /// See [`Error::kind`]. Whatever the error, the destination's tag is what it was before, except that it can't be
+    /// known when the connection broke, or the deadline passed, while the tag was being put.
+    pub async fn copy(&self, request: CopyRequest) -> Result<CopyReport, Error> {
+        let source = Arc::new(self.source(&request)?);
+        self.copy_from(source, &request, request.destination.clone()).await
+    }
+
+    /// Copies an image to several destinations, in place of the request's own; each of the source's manifests is read
+    /// once. The reports come in the order of the destinations, and one that fails doesn't keep the others from
+    /// succeeding.
+    pub async fn copy_to_all(
+        &self,
+        request: CopyRequest,
+        destinations: Vec<Reference>,
+    ) -> Vec<Result<CopyReport, Error>> {
+        let source = match self.source(&request) {
+            Ok(source) => Arc::new(source),
+            Err(error) => return destinations.iter().map(|_| Err(error.clone().into())).collect(),
+        };
+        let copies = destinations.into_iter().map(|destination| self.copy_from(source.clone(), &request, destination));
+        futures::future::join_all(copies).await
+    }
+
+    /// What a reference names, by one `HEAD` request; none if the registry answers 404. [`Engine::why_missing`] asks
+    /// for more.
+    ///
+    /// # Errors
+    /// If the registry doesn't answer, or refuses to. Many registries, Docker Hub among them, answer 401 and not 404
+    /// for a repository that doesn't exist.
+    pub async fn resolve(&self, reference: &Reference) -> Result<Option<Descriptor>, Error> {
+        let session = self.session(reference.repository(), Access::Pull, None)?;
+        session.head_manifest(reference.manifest_key()).await
+    }
+
+    /// Whether the repository or only the tag or digest is missing, by one `GET` request, as far as the registry says.
+    ///
+    /// # Errors
+    /// As for [`Engine::resolve`].
+    pub async fn why_missing(&self, reference: &Reference) -> Result<Missing, Error> {
+        let session = self.session(reference.repository(), Access::Pull, None)?;
+        session.why_missing(reference.manifest_key()).await
+    }
+
+    /// All tags of a repository, in the registry's order.
+    ///
+    /// # Errors
+    /// If there are more than [`EngineConfig::max_tags`], or the registry doesn't answer, or refuses to.
+    pub async fn list_tags(&self, repository: &Repository) -> Result<Vec<String>, Error> {
+        let session = self.session(repository, Access::Pull, None)?;
+        session.list_tags().await
+    }
+
+    /// The pull budget that a registry last told this view; none if it told none.
+    #[must_use]
+    pub fn rate_limit(&self, host: &str) -> Option<RateLimit> {
+        self.view.rate_limits.get(&host.to_ascii_lowercase())
+    }
+
+    fn source(&self, request: &CopyRequest) -> Result<Source, ConfigError> {
+        let repository = request.source.repository();
+        let session = self.session(repository, Access::Pull, request.source_credentials.as_ref())?;
+        Ok(Source::new(Arc::new(session), request.source.clone()))
+    }
+
+    async fn copy_from(
+        &self,
+        source: Arc<Source>,
+        request: &CopyRequest,
+        destination: Reference,
+    ) -> Result<CopyReport, Error> {
+        let credentials = request.destination_credentials.as_ref();
+        let mut session = self.session(destination.repository(), Access::PullPush, credentials)?;
+        let from = source.session.repository.clone();
+        let mounts = Arc::ptr_eq(&source.session.registry, &session.registry) && from != session.repository;
+        if mounts {
+            session = session.also_pull(&from);
+        }
+        let transfer = Transfer {
+            source: source.session.clone(),
+            destination: Arc::new(session),
+            mount_from: mounts.then(|| from.path().to_owned()),
+            in_flight: self.shared.in_flight.clone(),
+            permits: self.shared.permits.clone(),
+            progress: request.progress.clone(),
+        };
+        let copy = Copy::new(source, destination.clone(), transfer, request);
+        match tokio::time::timeout(request.deadline, copy.run()).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::DeadlineExceeded {
+                origin: Box::new(request.source.clone()),
+                destination: Box::new(destination),
+                after: request.deadline,
+            }),
+        }
+    }
+
+    fn session(
+        &self,
+        repository: &Repository,
+        access: Access,
+        own: Option<&Arc<dyn CredentialSource>>,
+    ) -> Result<Session, ConfigError> {
+        let registry = match self.view.registries.get(repository.host()) {
+            Some(config) => self.shared.registry(config)?,
+            None => self.shared.registry(&RegistryConfig::new(repository.host())?)?,
+        };
+        // Other credentials have other budgets.
+        let (credentials, rate_limits) = match own {
+            Some(own) => (own.clone(), Arc::default()),
+            None => (self.view.credentials.clone(), self.view.rate_limits.clone()),
+        };
+        let config = self.shared.config.clone();
+        Ok(Session::new(registry, config, repository.clone(), access, credentials, rate_limits))
+    }
+}
+
+impl Shared {
+    fn registry(&self, config: &RegistryConfig) -> Result<Arc<Registry>, ConfigError> {
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = registries.get(config) {
+            return Ok(registry.clone());
+        }
+        if registries.len() >= MANY_REGISTRIES {
+            registries.retain(|_, registry| Arc::strong_count(registry) > 1);
+        }
+        let registry = Arc::new(Registry::new(config.clone(), &self.config, &self.proxies)?);
+        registries.insert(config.clone(), registry.clone());
+        Ok(registry)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.shared.config)
+            .field("registries", &self.view.registries.values().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,11 @@
+//! The engine against registries in this process that write down every request: what holds is what went over the wire.
+#![allow(clippy::unwrap_used)]
+
+mod auth;
+mod copying;
+mod faults;
+mod lookups;
+mod reach;
+mod subset;
+mod support;
+mod tls;
