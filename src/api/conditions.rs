@@ -1,0 +1,125 @@
+//! Condition types and the reasons that they can have.
+//!
+//! Reasons are part of the API: alerts and scripts match on them. Messages are for people and may change.
+
+/// The object is as its spec says.
+pub const READY: &str = "Ready";
+/// Work on the object is going on or will be tried again soon.
+pub const RECONCILING: &str = "Reconciling";
+/// The object can't become ready until somebody changes something; it is tried again on the long interval.
+pub const STALLED: &str = "Stalled";
+
+/// Why a condition has its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Everything is as the spec says.
+    Succeeded,
+    /// The first reconcile, or one after a change, is going on.
+    Progressing,
+    /// Reconciling is switched off by the spec.
+    Suspended,
+    /// A call failed in a way that may pass; it is tried again with a growing delay.
+    Retrying,
+    /// The spec has a value that only a closer look could find wrong.
+    InvalidSpec,
+    /// No EcrRegistry has the name that `registryRef` gives.
+    RegistryNotFound,
+    /// The EcrRegistry is there but could not be reached or is not what its spec says.
+    RegistryNotReady,
+    /// The credentials reach another AWS account than `spec.accountId` names.
+    AccountMismatch,
+    /// AWS does not know the credentials, or they have expired, or there are none.
+    InvalidCredentials,
+    /// AWS knows the credentials and refuses the call.
+    AccessDenied,
+    /// AWS asks for fewer calls.
+    Throttled,
+    /// An endpoint could not be reached.
+    Unreachable,
+    /// AWS refuses a value.
+    InvalidParameter,
+    /// An ECR quota is used up.
+    LimitExceeded,
+    /// The repository exists and belongs to another object.
+    OwnedByAnother,
+    /// The repository exists and `spec.adoption` is `Never`.
+    AdoptionRefused,
+    /// The spec asks for something that ECR can't change once a repository exists.
+    ImmutableField,
+    /// `deletionPolicy: Delete` and the repository still has images.
+    ImagesRemain,
+    /// The destination's EcrRepository is not ready yet.
+    DestinationNotReady,
+    /// The child object's name is taken by an object that this one doesn't own.
+    NameConflict,
+    /// The source repository does not exist, or the credentials may not see it.
+    SourceNotFound,
+    /// The source has no such tag.
+    TagNotFound,
+    /// The source has no image for a platform that the spec asks for.
+    PlatformNotFound,
+    /// The Secret that `credentialsSecretRef` names is missing or can't be read.
+    SecretNotFound,
+    /// The source registry refuses the credentials.
+    SourceUnauthorized,
+    /// The registry's pull limit is used up.
+    RateLimited,
+    /// A destination tag exists, is immutable and names another image.
+    TagImmutable,
+    /// Bytes that a registry sent are not what their digest says.
+    DigestMismatch,
+    /// A copy failed for another reason; the message has the registry's answer.
+    CopyFailed,
+    /// Several tags failed for different reasons; each has its own in the status.
+    SomeTagsFailed,
+    /// A Secret of that name exists that the operator did not write.
+    SecretNotOwned,
+    /// Some of the selected namespaces could not be served.
+    SomeNamespacesFailed,
+}
+
+impl Reason {
+    /// The reason as conditions and events spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Progressing => "Progressing",
+            Self::Suspended => "Suspended",
+            Self::Retrying => "Retrying",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::RegistryNotFound => "RegistryNotFound",
+            Self::RegistryNotReady => "RegistryNotReady",
+            Self::AccountMismatch => "AccountMismatch",
+            Self::InvalidCredentials => "InvalidCredentials",
+            Self::AccessDenied => "AccessDenied",
+            Self::Throttled => "Throttled",
+            Self::Unreachable => "Unreachable",
+            Self::InvalidParameter => "InvalidParameter",
+            Self::LimitExceeded => "LimitExceeded",
+            Self::OwnedByAnother => "OwnedByAnother",
+            Self::AdoptionRefused => "AdoptionRefused",
+            Self::ImmutableField => "ImmutableField",
+            Self::ImagesRemain => "ImagesRemain",
+            Self::DestinationNotReady => "DestinationNotReady",
+            Self::NameConflict => "NameConflict",
+            Self::SourceNotFound => "SourceNotFound",
+            Self::TagNotFound => "TagNotFound",
+            Self::PlatformNotFound => "PlatformNotFound",
+            Self::SecretNotFound => "SecretNotFound",
+            Self::SourceUnauthorized => "SourceUnauthorized",
+            Self::RateLimited => "RateLimited",
+            Self::TagImmutable => "TagImmutable",
+            Self::DigestMismatch => "DigestMismatch",
+            Self::CopyFailed => "CopyFailed",
+            Self::SomeTagsFailed => "SomeTagsFailed",
+            Self::SecretNotOwned => "SecretNotOwned",
+            Self::SomeNamespacesFailed => "SomeNamespacesFailed",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,67 @@
+//! The resources that users write: group `ecr-operator.io`, version `v1alpha1`, one file a kind.
+//!
+//! The CustomResourceDefinitions in `crds/` are generated from these types; doc comments become their field
+//! descriptions. Rules that the API server can check are CEL rules here, so that a bad object is refused when it is
+//! applied and not hours later.
+
+// Printer columns repeat `type_` and `json_path` in one attribute, as kube's derive wants it.
+#![allow(clippy::duplicated_attributes)]
+
+mod common;
+pub mod conditions;
+pub mod lifecycle;
+mod mirror;
+mod pull_secret;
+mod registry;
+mod repository;
+
+pub use common::*;
+pub use lifecycle::{Any, Lifecycle, LifecycleRule, Tagged, Untagged};
+pub use mirror::*;
+pub use pull_secret::*;
+pub use registry::*;
+pub use repository::*;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The API group of every kind.
+pub const GROUP: &str = "ecr-operator.io";
+
+/// All CustomResourceDefinitions, in the order in which they are printed and installed.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        EcrRegistry::crd(),
+        EcrRepository::crd(),
+        ImageMirror::crd(),
+        EcrPullSecret::crd(),
+        ClusterEcrPullSecret::crd(),
+    ]
+}
+
+/// The files of `crds/`: their names, and their content as YAML.
+pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
+    crds()
+        .iter()
+        .map(|crd| {
+            let name = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
+            Ok((name, serde_saphyr::to_string(crd)?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_crds_are_the_generated_ones() {
+        for directory in ["crds", "charts/ecr-operator/files/crds"] {
+            for (name, yaml) in crd_files().expect("CRDs can be printed") {
+                let path = format!("{}/{directory}/{name}", env!("CARGO_MANIFEST_DIR"));
+                let committed = std::fs::read_to_string(&path).unwrap_or_default();
+                assert!(committed == yaml, "{directory}/{name} is out of date: run `make generate`");
+            }
+        }
+    }
+}

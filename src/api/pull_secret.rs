@@ -1,0 +1,126 @@
+//! `EcrPullSecret` and `ClusterEcrPullSecret`: pull secrets that stay fresh.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{CommonStatus, RegistryRef, has_status};
+
+/// A pull secret in the object's own namespace.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "ecr-operator.io",
+    version = "v1alpha1",
+    kind = "EcrPullSecret",
+    shortname = "ecrps",
+    category = "ecr",
+    namespaced,
+    status = "PullSecretStatus",
+    derive = "PartialEq",
+    doc = "A pull secret for Amazon ECR registries, kept fresh in this namespace.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type=='Ready')].message"
+    )
+)]
+pub struct EcrPullSecretSpec {
+    /// The registries that the secret has credentials for.
+    #[serde(default = "default_registries")]
+    #[schemars(length(min = 1, max = 20))]
+    pub registries: Vec<RegistryRef>,
+
+    /// Name of the Secret, of type `kubernetes.io/dockerconfigjson`. Default: this object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("secretName must be a valid name of a Secret: lower-case letters, digits, '-' and '.'"))]
+    pub secret_name: Option<String>,
+}
+
+/// The same pull secret in every namespace that a selector matches.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "ecr-operator.io",
+    version = "v1alpha1",
+    kind = "ClusterEcrPullSecret",
+    shortname = "cecrps",
+    category = "ecr",
+    status = "PullSecretStatus",
+    derive = "PartialEq",
+    doc = "A pull secret for Amazon ECR registries, kept fresh in every namespace that a selector matches.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
+    printcolumn(name = "Namespaces", type_ = "integer", json_path = ".status.namespaces"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type=='Ready')].message"
+    )
+)]
+pub struct ClusterEcrPullSecretSpec {
+    /// The registries that the secret has credentials for.
+    #[serde(default = "default_registries")]
+    #[schemars(length(min = 1, max = 20))]
+    pub registries: Vec<RegistryRef>,
+
+    /// Name of the Secrets, of type `kubernetes.io/dockerconfigjson`. Default: this object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message("secretName must be a valid name of a Secret: lower-case letters, digits, '-' and '.'"))]
+    pub secret_name: Option<String>,
+
+    /// The namespaces that get the secret, those created later included. An empty selector (`{}`) matches all.
+    pub namespace_selector: LabelSelector,
+}
+
+fn default_registries() -> Vec<RegistryRef> {
+    vec![RegistryRef::default()]
+}
+
+/// How fresh the secrets are, and where they could not be written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PullSecretStatus {
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub common: CommonStatus,
+
+    /// Name of the Secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+
+    /// When the first of the tokens in the secret expires. It is renewed long before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// How many namespaces have the secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<i32>,
+
+    /// Namespaces that could not be served, the first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedNamespace>,
+}
+
+/// A namespace that could not be served.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+pub struct FailedNamespace {
+    /// Name of the namespace.
+    pub namespace: String,
+    /// Why.
+    pub message: String,
+}
+
+has_status!(EcrPullSecret, PullSecretStatus);
+has_status!(ClusterEcrPullSecret, PullSecretStatus);

@@ -1,0 +1,135 @@
+//! `EcrRegistry`: one private registry, that is one AWS account in one region.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{CommonStatus, has_status};
+
+/// One private registry: one AWS account in one region, and how to reach it.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "ecr-operator.io",
+    version = "v1alpha1",
+    kind = "EcrRegistry",
+    plural = "ecrregistries",
+    shortname = "ecrreg",
+    category = "ecr",
+    status = "EcrRegistryStatus",
+    derive = "PartialEq",
+    doc = "One private Amazon ECR registry: one AWS account in one region, and how to reach it.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.accountId"),
+    printcolumn(name = "Region", type_ = "string", json_path = ".spec.region"),
+    printcolumn(name = "Registry", type_ = "string", json_path = ".status.registryHost"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type=='Ready')].message"
+    )
+)]
+pub struct EcrRegistrySpec {
+    /// The AWS region, such as `eu-west-1`. Fixed once set: another region is another EcrRegistry.
+    #[schemars(length(max = 32))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$')").message("region must be the name of an AWS region, such as eu-west-1"),
+        validation = Rule::new("self == oldSelf").message("region is fixed once set: create another EcrRegistry for another region")
+    )]
+    pub region: String,
+
+    /// The 12 digits of the AWS account that the credentials must reach. If they reach another one, nothing is done and
+    /// the object says so. Without it, whatever account the credentials reach is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]{12}$')").message("accountId must be the 12 digits of an AWS account, in quotes"))]
+    pub account_id: Option<String>,
+
+    /// How to get AWS credentials. Without it the operator's own identity is used: EKS Pod Identity, IAM roles for
+    /// service accounts (IRSA), the environment, or the instance's role, in the order of the AWS SDK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<AwsCredentials>,
+
+    /// Where the registry is reached, if not at AWS's public endpoints: VPC, FIPS or dual-stack endpoints, or a local
+    /// stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Endpoints>,
+}
+
+/// How to get AWS credentials.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsCredentials {
+    /// A role that the operator's own identity assumes.
+    pub assume_role: AssumeRole,
+}
+
+/// A role to assume with STS AssumeRole.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssumeRole {
+    /// ARN of the role.
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$')").message("roleArn must be the ARN of an IAM role, such as arn:aws:iam::123456789012:role/ecr-operator"))]
+    pub role_arn: String,
+
+    /// The external ID that the role's trust policy asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1224))]
+    pub external_id: Option<String>,
+
+    /// Session tags, for role trust and permission policies that look at them. At most 50.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
+    pub session_tags: BTreeMap<String, String>,
+}
+
+/// Where the registry is reached.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoints {
+    /// URL of the ECR API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https'").message("endpoints.api must be an https URL"))]
+    pub api: Option<String>,
+
+    /// URL of the registry API, host and port only. Images are named after its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https' && url(self).getEscapedPath() in ['', '/']").message("endpoints.registry must be an https URL without a path"))]
+    pub registry: Option<String>,
+
+    /// PEM certificates that sign the endpoints' certificates, beside the system's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262144))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("endpoints.caBundle must hold PEM certificates"))]
+    pub ca_bundle: Option<String>,
+}
+
+/// What the operator found out about the registry.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EcrRegistryStatus {
+    #[allow(missing_docs)]
+    #[serde(flatten)]
+    pub common: CommonStatus,
+
+    /// The AWS account that the credentials reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+
+    /// The ARN that the operator acts as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_arn: Option<String>,
+
+    /// The host (and port) in the names of the registry's images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_host: Option<String>,
+}
+
+has_status!(EcrRegistry, EcrRegistryStatus);

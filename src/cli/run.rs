@@ -1,0 +1,141 @@
+//! `ecr-operator run`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use k8s_openapi::jiff::SignedDuration;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::controllers::{self, Intervals, Settings};
+use crate::metrics::Metrics;
+use crate::registries::Registries;
+use crate::server::{self, Health};
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, env = "ECR_OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+
+    /// File that says how registries other than ECR are reached: endpoints, token realms, certificates.
+    #[arg(long, env = "ECR_OPERATOR_REGISTRIES_CONFIG", value_name = "FILE")]
+    registries_config: Option<PathBuf>,
+
+    /// How log lines look.
+    #[arg(long, env = "ECR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+
+    /// Level of the logs, or directives such as `info,ecr_operator=debug`.
+    #[arg(long, env = "ECR_OPERATOR_LOG_LEVEL", default_value = "info")]
+    log_level: String,
+
+    /// How often an object that is ready is compared with AWS again.
+    #[arg(long, env = "ECR_OPERATOR_RESYNC_INTERVAL", default_value = "10m", value_parser = duration)]
+    resync_interval: Duration,
+
+    /// How often an object that is stalled is tried again.
+    #[arg(long, env = "ECR_OPERATOR_STALLED_INTERVAL", default_value = "5m", value_parser = duration)]
+    stalled_interval: Duration,
+
+    /// The longest delay between retries of what may pass by itself.
+    #[arg(long, env = "ECR_OPERATOR_MAX_BACKOFF", default_value = "5m", value_parser = duration)]
+    max_backoff: Duration,
+
+    /// How many images are copied at once.
+    #[arg(long, env = "ECR_OPERATOR_MIRROR_CONCURRENCY", default_value_t = 4)]
+    mirror_concurrency: usize,
+
+    /// How long the copy of one image may take.
+    #[arg(long, env = "ECR_OPERATOR_COPY_DEADLINE", default_value = "1h", value_parser = duration)]
+    copy_deadline: Duration,
+}
+
+/// Reads a duration such as `10m` or `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "not a duration such as 30s, 10m or 1h30m".to_owned())
+}
+
+/// How long what is being done may take to end after a signal to stop.
+const GRACE: Duration = Duration::from_secs(25);
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    telemetry::init(args.log_format, &args.log_level).context("--log-level can't be used")?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let registries = match &args.registries_config {
+        Some(path) => Registries::read(path)?,
+        None => Registries::default(),
+    };
+    let settings = Settings {
+        intervals: Intervals {
+            resync: args.resync_interval,
+            stalled: args.stalled_interval,
+            longest_backoff: args.max_backoff,
+        },
+        registries,
+        mirror_concurrency: args.mirror_concurrency,
+        copy_deadline: args.copy_deadline,
+    };
+    let client = kube::Client::try_default().await.context("can't connect to the API server")?;
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("can't listen on {}", args.listen))?;
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let health = Health::new(registry);
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(server::serve(listener, health.clone(), shutdown.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %args.listen, "started");
+
+    let mut controllers = tokio::spawn(controllers::run(client, settings, metrics, health, shutdown.clone()));
+    tokio::select! {
+        ended = &mut controllers => {
+            shutdown.cancel();
+            ended??;
+            return Err(anyhow!("the controllers ended by themselves"));
+        }
+        signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
+    }
+    shutdown.cancel();
+    match tokio::time::timeout(GRACE, controllers).await {
+        Ok(ended) => ended??,
+        Err(_) => tracing::warn!("work was still going on after {GRACE:?} and is cut off"),
+    }
+    server.await??;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for a signal to stop, and names it.
+async fn stop_signal() -> std::io::Result<&'static str> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_kubernetes_writes_them() {
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("0s").is_err());
+        assert!(duration("-1s").is_err());
+        assert!(duration("ten").is_err());
+    }
+}

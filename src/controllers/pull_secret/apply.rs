@@ -1,0 +1,157 @@
+//! Writes Secrets.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+
+use super::document::{Document, fingerprint};
+use super::observe::{DATA_KEY, EXPIRES_AT, FINGERPRINT, HOSTS, RENEW_AT, cannot};
+use super::plan::{Because, Decision};
+use super::{CONCURRENT_WRITES, Wanted};
+use crate::api::conditions::Reason;
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
+use crate::controllers::context::Context;
+use crate::controllers::failure::Failure;
+
+/// The field manager of everything but statuses.
+const MANAGER: &str = "ecr-operator";
+
+/// How long a namespace's Secret is good for.
+pub(super) struct Life {
+    pub(super) expires_at: Timestamp,
+    pub(super) renew_at: Timestamp,
+    /// Why it could not be renewed, although it is due. It still works.
+    pub(super) not_renewed: Option<Failure>,
+}
+
+/// Does what was decided for one namespace.
+pub(super) async fn apply(
+    context: &Context,
+    wanted: &Wanted,
+    namespace: &str,
+    decision: Decision,
+    document: Option<&Result<Document, Failure>>,
+) -> Result<Life, Failure> {
+    let present = match &decision {
+        Decision::Keep(life) => {
+            return Ok(Life { expires_at: life.expires_at, renew_at: life.renew_at, not_renewed: None });
+        }
+        Decision::LeaveAlone => {
+            return Err(Failure::stalled(
+                Reason::SecretNotOwned,
+                format!(
+                    "namespace {namespace} has a Secret {} that this object did not write: delete it, or choose another secretName",
+                    wanted.secret_name
+                ),
+            ));
+        }
+        Decision::Create => None,
+        Decision::Update { because: _, present } => present.clone(),
+    };
+    let written = match document {
+        Some(Ok(document)) => write(context, wanted, namespace, &decision, document).await,
+        Some(Err(failure)) => Err(failure.clone()),
+        None => Err(Failure::transient(Reason::Retrying, "no token was asked for")),
+    };
+    match (written, present) {
+        (Err(failure), Some(life)) => {
+            Ok(Life { expires_at: life.expires_at, renew_at: life.renew_at, not_renewed: Some(failure) })
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+async fn write(
+    context: &Context,
+    wanted: &Wanted,
+    namespace: &str,
+    decision: &Decision,
+    document: &Document,
+) -> Result<Life, Failure> {
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let secret = secret(wanted, namespace, document);
+    let written = match decision {
+        // Creating fails where somebody was faster: what is there may be another's.
+        Decision::Create => {
+            let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+            api.create(&params, &secret).await
+        }
+        _ => api.patch(&wanted.secret_name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret)).await,
+    }
+    .map_err(|error| cannot("write", wanted, namespace, &error))?;
+    context.pull_secrets.verified.insert(&written.metadata);
+    context.metrics.pull_secret_written(match decision {
+        Decision::Update { because: Because::Due, .. } => "renewed",
+        Decision::Update { because: Because::OtherRegistries, .. } => "registries_changed",
+        Decision::Update { because: Because::Edited, .. } => "repaired",
+        _ => "created",
+    });
+    Ok(Life { expires_at: document.expires_at, renew_at: document.renew_at, not_renewed: None })
+}
+
+fn secret(wanted: &Wanted, namespace: &str, document: &Document) -> Secret {
+    let annotations = [
+        (HOSTS, document.hosts.join(",")),
+        (EXPIRES_AT, document.expires_at.to_string()),
+        (RENEW_AT, document.renew_at.to_string()),
+        (FINGERPRINT, fingerprint(document.dockerconfigjson.as_bytes())),
+    ];
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(wanted.secret_name.clone()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())])),
+            annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
+            owner_references: Some(vec![wanted.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
+        data: Some(BTreeMap::from([(DATA_KEY.to_owned(), ByteString(document.dockerconfigjson.clone().into_bytes()))])),
+        ..Secret::default()
+    }
+}
+
+/// Deletes the Secrets that this object wrote and no longer wants: in namespaces that are no longer selected, and under
+/// a name that it no longer has.
+pub(super) async fn remove_left_over(context: &Context, wanted: &Wanted) -> Result<(), Failure> {
+    let left_over: Vec<_> = context
+        .pull_secrets
+        .secrets
+        .state()
+        .into_iter()
+        .filter(|secret| {
+            let ours = secret.owner_references().iter().any(|reference| reference.uid == wanted.owner.uid);
+            let namespace = secret.namespace().unwrap_or_default();
+            ours && !(secret.name_any() == wanted.secret_name && wanted.namespaces.contains(&namespace))
+        })
+        .collect();
+    let mut deletions = stream::iter(left_over)
+        .map(|secret| async move {
+            let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+            let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+            let params = DeleteParams {
+                preconditions: Some(Preconditions { uid: secret.uid(), resource_version: None }),
+                ..DeleteParams::default()
+            };
+            context.pull_secrets.verified.remove(&namespace, &name);
+            match api.delete(&name, &params).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
+                Err(error) => Err(cannot("delete", wanted, &namespace, &error)),
+            }
+        })
+        .buffer_unordered(CONCURRENT_WRITES);
+    let mut first_failure = None;
+    while let Some(deleted) = deletions.next().await {
+        if let Err(failure) = deleted {
+            first_failure.get_or_insert(failure);
+        }
+    }
+    first_failure.map_or(Ok(()), Err)
+}

@@ -1,0 +1,92 @@
+//! The content of a pull secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::ecr::Token;
+
+/// The content of a `kubernetes.io/dockerconfigjson` Secret, and how long it is good for.
+pub(super) struct Document {
+    /// The docker config, as text.
+    pub(super) dockerconfigjson: String,
+    /// The hosts that it has credentials for, in order.
+    pub(super) hosts: Vec<String>,
+    /// When the first of its tokens expires.
+    pub(super) expires_at: Timestamp,
+    /// When the first of its tokens is due to be renewed.
+    pub(super) renew_at: Timestamp,
+}
+
+impl Document {
+    /// The content for these tokens, by host. There is at least one.
+    pub(super) fn new(tokens: &BTreeMap<String, Arc<Token>>) -> Self {
+        let auths: serde_json::Map<_, _> = tokens
+            .iter()
+            .map(|(host, token)| {
+                let Token { username, password, issued_at: _, expires_at: _ } = token.as_ref();
+                let auth = BASE64.encode(format!("{username}:{password}"));
+                (host.clone(), json!({ "username": username, "password": password, "auth": auth }))
+            })
+            .collect();
+        let first = |time: fn(&Token) -> Timestamp| tokens.values().map(|token| time(token)).min().unwrap_or_default();
+        Self {
+            dockerconfigjson: json!({ "auths": auths }).to_string(),
+            hosts: tokens.keys().cloned().collect(),
+            expires_at: first(|token| token.expires_at),
+            renew_at: first(Token::renew_at),
+        }
+    }
+}
+
+/// A fingerprint of a content, by which an edit is noticed without keeping the content.
+pub(super) fn fingerprint(dockerconfigjson: &[u8]) -> String {
+    Sha256::digest(dockerconfigjson).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::jiff::SignedDuration;
+
+    fn token(password: &str, issued: i64) -> Arc<Token> {
+        let issued_at = Timestamp::from_second(issued).expect("in range");
+        Arc::new(Token {
+            username: "AWS".into(),
+            password: password.into(),
+            issued_at,
+            expires_at: issued_at + SignedDuration::from_hours(12),
+        })
+    }
+
+    #[test]
+    fn every_host_has_its_own_credentials_in_both_forms() {
+        let tokens =
+            BTreeMap::from([("b.example".to_owned(), token("two", 0)), ("a.example".to_owned(), token("one", 60))]);
+        let document = Document::new(&tokens);
+        let config: serde_json::Value = serde_json::from_str(&document.dockerconfigjson).expect("JSON");
+        assert_eq!(config["auths"]["a.example"]["password"], "one");
+        assert_eq!(config["auths"]["b.example"]["auth"], BASE64.encode("AWS:two"));
+        assert_eq!(document.hosts, ["a.example", "b.example"]);
+    }
+
+    #[test]
+    fn the_oldest_token_says_how_long_the_secret_is_good_for() {
+        let tokens = BTreeMap::from([("a".to_owned(), token("one", 3600)), ("b".to_owned(), token("two", 0))]);
+        let document = Document::new(&tokens);
+        assert_eq!(document.expires_at.as_second(), 12 * 3600);
+        assert_eq!(document.renew_at.as_second(), 6 * 3600);
+    }
+
+    #[test]
+    fn another_content_has_another_fingerprint() {
+        assert_eq!(fingerprint(b"one"), fingerprint(b"one"));
+        assert_ne!(fingerprint(b"one"), fingerprint(b"two"));
+        assert_eq!(fingerprint(b"one").len(), 64);
+    }
+}

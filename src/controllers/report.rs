@@ -1,0 +1,203 @@
+//! From the outcome of a reconcile to conditions, a status write where something changed, and an event on a transition.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt as _};
+use serde_json::json;
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::api::conditions::{READY, RECONCILING, Reason, STALLED};
+use crate::api::{HasStatus, SYNC_AT};
+
+/// The field manager of statuses.
+const STATUS_MANAGER: &str = "ecr-operator/status";
+
+/// How a reconcile ended, or that it goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The object is as its spec says.
+    Ready {
+        /// What a person wants to know at a glance.
+        message: String,
+    },
+    /// Work goes on that takes long enough to be told.
+    Progressing {
+        /// What is being done.
+        message: String,
+    },
+    /// The spec says to do nothing.
+    Suspended,
+    /// It did not work.
+    Failed(Failure),
+}
+
+/// The three conditions that kstatus reads, for an outcome. The time of a transition stays while the status stays.
+pub fn conditions(
+    previous: &[Condition],
+    generation: Option<i64>,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let (ready, reconciling, stalled, reason, message) = match outcome {
+        Outcome::Ready { message } => ("True", "False", "False", Reason::Succeeded, message.as_str()),
+        Outcome::Progressing { message } => ("Unknown", "True", "False", Reason::Progressing, message.as_str()),
+        Outcome::Suspended => (
+            "False",
+            "False",
+            "False",
+            Reason::Suspended,
+            "spec.suspend is true: nothing is looked at and nothing is copied",
+        ),
+        Outcome::Failed(failure) if failure.is_stalled() => {
+            ("False", "False", "True", failure.reason, failure.message.as_str())
+        }
+        Outcome::Failed(failure) => ("False", "True", "False", failure.reason, failure.message.as_str()),
+    };
+    [(READY, ready), (RECONCILING, reconciling), (STALLED, stalled)]
+        .map(|(type_, status)| {
+            let since = previous
+                .iter()
+                .find(|condition| condition.type_ == type_ && condition.status == status)
+                .map_or(Time(now), |condition| condition.last_transition_time.clone());
+            Condition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: reason.as_str().to_owned(),
+                message: bounded(message),
+                last_transition_time: since,
+                observed_generation: generation,
+            }
+        })
+        .into()
+}
+
+/// The API server refuses messages of more than 32,768 characters; nobody reads one of more than a page.
+fn bounded(message: &str) -> String {
+    const LIMIT: usize = 2000;
+    match message.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+impl Context {
+    /// Puts the outcome into the object's status, writes it if it differs from the present one, and publishes an event
+    /// when the object became ready, stopped being ready, or is not ready for another reason than before.
+    pub async fn report<K>(&self, object: &K, mut status: K::Status, outcome: &Outcome) -> Result<(), kube::Error>
+    where
+        K: HasStatus,
+    {
+        let generation = object.meta().generation;
+        let before = object.status().map(|status| K::common(status).clone()).unwrap_or_default();
+        let common = K::common_mut(&mut status);
+        common.observed_generation = generation;
+        common.conditions = conditions(&before.conditions, generation, outcome, Timestamp::now());
+        common.last_handled_sync_at = object.annotations().get(SYNC_AT).cloned();
+        let after = common.clone();
+
+        if object.status() != Some(&status) {
+            let patch = json!({
+                "apiVersion": K::api_version(&()),
+                "kind": K::kind(&()),
+                "metadata": { "name": object.name_any(), "namespace": object.namespace() },
+                "status": status,
+            });
+            let kind = ApiResource::erase::<K>(&());
+            let api: Api<DynamicObject> = match object.namespace() {
+                Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &kind),
+                None => Api::all_with(self.client.clone(), &kind),
+            };
+            match api
+                .patch_status(&object.name_any(), &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(patch))
+                .await
+            {
+                Ok(_) => {}
+                // Deleted in the meantime: there is nothing left to report on.
+                Err(kube::Error::Api(error)) if error.code == 404 => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+
+        let state = |common: &crate::api::CommonStatus| {
+            common.condition(READY).map(|ready| (ready.status.clone(), ready.reason.clone()))
+        };
+        if state(&before) != state(&after) {
+            self.publish(object, outcome).await;
+        }
+        Ok(())
+    }
+
+    async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, outcome: &Outcome) {
+        let (type_, reason, note) = match outcome {
+            Outcome::Ready { message } => (EventType::Normal, Reason::Succeeded, message.clone()),
+            Outcome::Suspended => (EventType::Normal, Reason::Suspended, "spec.suspend is true".to_owned()),
+            Outcome::Progressing { .. } => return,
+            Outcome::Failed(failure) if failure.reason == Reason::Progressing => return,
+            Outcome::Failed(failure) => (EventType::Warning, failure.reason, failure.message.clone()),
+        };
+        self.event(object, type_, reason.as_str(), note).await;
+    }
+
+    /// Publishes an event on an object. An event that can't be published is logged: it is no reason to stop.
+    pub async fn event<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
+        let note: String = note.chars().take(1000).collect();
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, reason, "an event could not be published");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status_of<'a>(conditions: &'a [Condition], type_: &str) -> &'a str {
+        &conditions.iter().find(|condition| condition.type_ == type_).expect("all three are always there").status
+    }
+
+    fn statuses(outcome: &Outcome) -> [String; 3] {
+        let conditions = conditions(&[], Some(1), outcome, Timestamp::UNIX_EPOCH);
+        [READY, RECONCILING, STALLED].map(|type_| status_of(&conditions, type_).to_owned())
+    }
+
+    #[test]
+    fn each_outcome_has_the_conditions_that_kstatus_expects() {
+        let message = String::new();
+        assert_eq!(statuses(&Outcome::Ready { message: message.clone() }), ["True", "False", "False"]);
+        assert_eq!(statuses(&Outcome::Progressing { message: message.clone() }), ["Unknown", "True", "False"]);
+        assert_eq!(statuses(&Outcome::Failed(Failure::stalled(Reason::AccessDenied, ""))), ["False", "False", "True"]);
+        assert_eq!(statuses(&Outcome::Failed(Failure::transient(Reason::Throttled, ""))), ["False", "True", "False"]);
+    }
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let start = Timestamp::UNIX_EPOCH;
+        let later = Timestamp::from_second(60).expect("in range");
+        let first = conditions(&[], Some(1), &Outcome::Ready { message: "one".into() }, start);
+        let same = conditions(&first, Some(2), &Outcome::Ready { message: "two".into() }, later);
+        assert_eq!(same[0].last_transition_time, Time(start));
+        assert_eq!(same[0].message, "two");
+        assert_eq!(same[0].observed_generation, Some(2));
+        let failed = conditions(&same, Some(2), &Outcome::Failed(Failure::stalled(Reason::AccessDenied, "no")), later);
+        assert_eq!(failed[0].last_transition_time, Time(later));
+        assert_eq!(failed[1].last_transition_time, Time(start), "Reconciling stayed False");
+    }
+
+    #[test]
+    fn a_message_without_end_is_cut_between_characters() {
+        let long = "é".repeat(5000);
+        let cut = bounded(&long);
+        assert_eq!(cut.chars().count(), 2001);
+        assert!(cut.ends_with('…'));
+    }
+}

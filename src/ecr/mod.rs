@@ -1,0 +1,18 @@
+//! The client of Amazon ECR: a concrete type over the AWS SDK that speaks in types of ours.
+//!
+//! [`Pool`] connects to the registries that EcrRegistry objects describe, one [`Ecr`] each. An `Ecr` is proof that its
+//! credentials reach the account that the object asks for.
+
+mod connect;
+mod error;
+mod host;
+pub mod lifecycle;
+mod pool;
+mod repositories;
+mod token;
+
+pub use connect::{ConnectError, Ecr, Identity};
+pub use error::{EcrError, ErrorKind};
+pub use pool::Pool;
+pub use repositories::{Encryption, NewRepository, Repository, TagMutability};
+pub use token::Token;

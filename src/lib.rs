@@ -1,0 +1,14 @@
+//! Makes Amazon ECR match what Git declares.
+//!
+//! The program is [`cli`]; the resources that users write are [`api`]; what keeps AWS in line with them is
+//! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share.
+
+pub mod api;
+pub mod cli;
+pub mod controllers;
+pub mod dockerconfig;
+pub mod ecr;
+pub mod metrics;
+pub mod registries;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,88 @@
+//! What is counted, in the names that the docs list.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Labels of a finished reconcile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reconcile {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// All metrics. Clones count into the same ones.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reconciles: Family<Reconcile, Counter>,
+    durations: Family<Kind, Histogram, fn() -> Histogram>,
+    mirrored_tags: Family<Outcome, Counter>,
+    mirrored_blobs: Family<Outcome, Counter>,
+    mirrored_bytes: Counter<u64, AtomicU64>,
+    pull_secrets: Family<Outcome, Counter>,
+}
+
+impl Metrics {
+    /// Registers all metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 4.0, 10))),
+            mirrored_tags: Family::default(),
+            mirrored_blobs: Family::default(),
+            mirrored_bytes: Counter::default(),
+            pull_secrets: Family::default(),
+        };
+        let ours = registry.sub_registry_with_prefix("ecr_operator");
+        ours.register("reconciles", "Reconciles, by kind and result", metrics.reconciles.clone());
+        ours.register("reconcile_duration_seconds", "Time that a reconcile took, by kind", metrics.durations.clone());
+        ours.register("mirror_tags", "Tags that were looked at, by outcome", metrics.mirrored_tags.clone());
+        ours.register("mirror_blobs", "Blobs that were looked at, by outcome", metrics.mirrored_blobs.clone());
+        ours.register("mirror_bytes", "Bytes of blobs that were copied", metrics.mirrored_bytes.clone());
+        ours.register("pull_secret_writes", "Pull secrets that were written, by why", metrics.pull_secrets.clone());
+        ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        metrics
+    }
+
+    /// A reconcile ended.
+    pub fn reconciled(&self, kind: &'static str, result: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&Reconcile { kind, result }).inc();
+        self.durations.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// A tag was looked at.
+    pub fn tag(&self, outcome: &'static str) {
+        self.mirrored_tags.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Blobs of an image were copied, mounted, or were there already.
+    pub fn blobs(&self, outcome: &'static str, count: u64) {
+        self.mirrored_blobs.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+
+    /// Bytes of blobs were copied.
+    pub fn bytes(&self, count: u64) {
+        self.mirrored_bytes.inc_by(count);
+    }
+
+    /// A pull secret was written.
+    pub fn pull_secret_written(&self, why: &'static str) {
+        self.pull_secrets.get_or_create(&Outcome { outcome: why }).inc();
+    }
+}

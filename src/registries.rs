@@ -1,0 +1,123 @@
+//! The operator's configuration of registries other than ECR: where they are really reached, and whom to trust there.
+
+use std::path::{Path, PathBuf};
+
+use oci_copy::RegistryConfig;
+use serde::Deserialize;
+
+/// How registries are reached. Those that aren't listed are reached under their own names.
+#[derive(Clone, Debug, Default)]
+pub struct Registries(Vec<RegistryConfig>);
+
+/// Why the configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistriesError {
+    /// The file can't be read.
+    #[error("can't read the registries configuration {path:?}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text is not what it should be.
+    #[error("the registries configuration is not valid: {0}")]
+    Syntax(String),
+    /// A registry's settings can't be used.
+    #[error("the registries configuration has a mistake at {host}: {source}")]
+    Registry {
+        /// The registry.
+        host: String,
+        /// The mistake.
+        source: oci_copy::ConfigError,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    registries: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Entry {
+    host: String,
+    endpoint: Option<String>,
+    #[serde(default)]
+    token_realms: Vec<String>,
+    #[serde(default)]
+    allow_hosts: Vec<String>,
+    ca_bundle: Option<String>,
+}
+
+impl Registries {
+    /// Reads the file.
+    pub fn read(path: &Path) -> Result<Self, RegistriesError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| RegistriesError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+    }
+
+    /// Reads the YAML text.
+    pub fn parse(text: &str) -> Result<Self, RegistriesError> {
+        let document: Document =
+            serde_saphyr::from_str(text).map_err(|error| RegistriesError::Syntax(error.to_string()))?;
+        document
+            .registries
+            .into_iter()
+            .map(|entry| {
+                let host = entry.host.clone();
+                config(entry).map_err(|source| RegistriesError::Registry { host, source })
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The engine's configuration of each registry.
+    pub fn configs(&self) -> impl Iterator<Item = &RegistryConfig> {
+        self.0.iter()
+    }
+}
+
+fn config(entry: Entry) -> Result<RegistryConfig, oci_copy::ConfigError> {
+    let Entry { host, endpoint, token_realms, allow_hosts, ca_bundle } = entry;
+    let mut config = RegistryConfig::new(&host)?;
+    if let Some(url) = endpoint {
+        config = config.endpoint(&url)?;
+    }
+    for realm in token_realms {
+        config = config.token_realm(&realm)?;
+    }
+    for host in allow_hosts {
+        config = config.allow_host(&host);
+    }
+    if let Some(pem) = ca_bundle {
+        config = config.ca_bundle(pem)?;
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_endpoints_realms_and_hosts() {
+        let registries = Registries::parse(
+            "registries:\n- host: docker.io\n  endpoint: https://mirror.example.com\n  tokenRealms: [\"https://auth.example.com\"]\n  allowHosts: [storage.internal]\n",
+        )
+        .expect("valid");
+        let hosts: Vec<_> = registries.configs().map(RegistryConfig::host).collect();
+        assert_eq!(hosts, ["docker.io"]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| Registries::parse(text).expect_err("refused").to_string();
+        assert!(error("registries:\n- host: docker.io\n  endpiont: https://x\n").contains("endpiont"));
+        assert!(error("registries:\n- host: docker.io\n  endpoint: ftp://x\n").contains("docker.io"));
+        assert!(error("registries:\n- host: docker.io\n  caBundle: nonsense\n").contains("docker.io"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Suites that need the local stack to themselves: they count requests, or stop the operator.
+//! Run them with `make test`, which runs them before the others.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use ecr_operator::api::{EcrPullSecret, EcrRepository, ImageMirror};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde_json::json;
+use support::{Stack, env, eventually, message, push, unique};
+
+/// Tests of one binary run side by side; these must not.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test]
+async fn looking_again_at_an_unchanged_source_moves_no_blob_and_pulls_no_manifest() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("unchanged").await;
+    let repository = format!("library/{}", unique("unchanged"));
+    for tag in ["1", "2", "3"] {
+        push(&format!("{repository}:{tag}"), 100, &[]).await;
+    }
+    let spec = format!("source: {{image: docker.io/{repository}}}\ntags: {{names: ['1', '2', '3']}}");
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    namespace.ready::<ImageMirror>("image").await;
+
+    stack.forget_calls("HUB_CONTROL_URL").await;
+    stack.forget_calls("AWS_CONTROL_URL").await;
+    namespace.sync::<ImageMirror>("image").await;
+    let hub = stack.calls("HUB_CONTROL_URL").await["registry"].clone();
+    assert_eq!(hub["HEAD manifest"], 3, "one HEAD a tag: {hub}");
+    assert!(hub["GET manifest"].is_null() && hub["GET blob"].is_null() && hub["HEAD blob"].is_null(), "{hub}");
+    let ecr = stack.calls("AWS_CONTROL_URL").await["registry"].clone();
+    assert_eq!(ecr["HEAD manifest"], 3, "one HEAD a tag: {ecr}");
+    for kind in ["PUT manifest", "POST upload", "PUT upload", "HEAD blob", "GET manifest"] {
+        assert!(ecr[kind].is_null(), "{kind}: {ecr}");
+    }
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn layers_that_images_share_are_sent_once() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("shared").await;
+    let repository = format!("library/{}", unique("shared"));
+    // The same image under two tags, in one mirror: copied side by side.
+    for tag in ["1", "2"] {
+        push(&format!("{repository}:{tag}"), 200, &["--layers", "3"]).await;
+    }
+    stack.forget_calls("HUB_CONTROL_URL").await;
+    let spec = format!("source: {{image: docker.io/{repository}}}\ntags: {{names: ['1', '2']}}");
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    namespace.ready::<ImageMirror>("image").await;
+    let hub = stack.calls("HUB_CONTROL_URL").await["registry"].clone();
+    // Two platforms of three layers and a config each.
+    assert_eq!(hub["GET blob"], 8, "{hub}");
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn credentials_never_reach_the_storage_behind_a_registry() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    assert_eq!(stack.calls("AWS_CONTROL_URL").await["credentialLeaks"], 0);
+}
+
+#[tokio::test]
+async fn a_repository_that_is_as_it_should_be_is_only_looked_at() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("looked").await;
+    namespace.apply::<EcrRepository>("api", "tagMutability: Immutable\ntags: {a: b}").await;
+    let before = namespace.ready::<EcrRepository>("api").await;
+    stack.forget_calls("AWS_CONTROL_URL").await;
+    eventually("it was looked at again", || async {
+        let api = stack.calls("AWS_CONTROL_URL").await["api"].clone();
+        (api["DescribeRepositories"].as_u64() >= Some(2)).then_some(())
+    })
+    .await;
+    let api = stack.calls("AWS_CONTROL_URL").await["api"].clone();
+    for action in ["CreateRepository", "TagResource", "PutImageTagMutability", "PutLifecyclePolicy"] {
+        assert!(api[action].is_null(), "{action}: {api}");
+    }
+    let after = namespace.api::<EcrRepository>().get("api").await.unwrap();
+    assert_eq!(after.resource_version(), before.resource_version(), "and nothing was written to the API server");
+    namespace.delete::<EcrRepository>("api").await;
+    namespace.gone::<EcrRepository>("api").await;
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_in_the_middle_of_a_copy_ends_it_after_its_restart() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("killed").await;
+    let repository = format!("library/{}", unique("killed"));
+    let digest = push(&format!("{repository}:1"), 300, &["--layers", "4"]).await;
+    // All but a few blobs are held up, so that the operator dies in the middle.
+    let fault = stack
+        .fault(
+            "HUB_CONTROL_URL",
+            json!({"method": "GET", "path": format!("/v2/{repository}/blobs/sha256:[0-7]"), "times": 0, "delayMs": 600_000}),
+        )
+        .await;
+    namespace.apply::<EcrPullSecret>("ecr", "{}").await;
+    namespace.ready::<EcrPullSecret>("ecr").await;
+    let secret = namespace.api::<Secret>().get("ecr").await.unwrap();
+    let spec = format!("source: {{image: docker.io/{repository}}}\ntags: {{names: ['1']}}");
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    namespace.until::<ImageMirror>("image", "copying", |it| message(it).contains("copying")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    kill_operator().await;
+    assert_eq!(stack.digest_in_ecr(&format!("docker.io/{repository}"), "1").await, None, "no tag names half an image");
+    fault.remove().await;
+    namespace.ready::<ImageMirror>("image").await;
+    assert_eq!(stack.digest_in_ecr(&format!("docker.io/{repository}"), "1").await, Some(digest));
+
+    // What was written before is not written again because the operator is new.
+    let still = namespace.api::<Secret>().get("ecr").await.unwrap();
+    assert_eq!(still.resource_version(), secret.resource_version());
+    namespace.cleanup().await;
+}
+
+/// Kills the operator without notice. The stack starts it again, as a kubelet does.
+async fn kill_operator() {
+    let status = support::run("stack", &["status", "--run-dir", &env("RUN_DIR")]).await.unwrap();
+    let running = status.lines().find(|line| line.starts_with("operator ") && line.ends_with("running"));
+    let pid = running.and_then(|line| line.split_whitespace().nth(1)).expect("the operator runs").to_owned();
+    let killed = tokio::process::Command::new("kill").args(["-KILL", &pid]).status().await.unwrap();
+    assert!(killed.success());
+}
+
+#[tokio::test]
+async fn tokens_are_in_secrets_and_nowhere_else() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("canary").await;
+    namespace.apply::<EcrPullSecret>("ecr", "{}").await;
+    namespace.ready::<EcrPullSecret>("ecr").await;
+    let secret = namespace.api::<Secret>().get("ecr").await.unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&secret.data.unwrap()[".dockerconfigjson"].0).unwrap();
+    let password = config["auths"][env("ECR_REGISTRY")]["password"].as_str().unwrap().to_owned();
+    assert!(password.len() > 10);
+    let log = std::fs::read_to_string(format!("{}/logs/operator.log", env("RUN_DIR"))).unwrap();
+    assert!(log.len() > 100 && !log.contains(&password), "the log");
+    for what in ["events", "ecrpullsecrets", "ecrregistries", "imagemirrors", "ecrrepositories"] {
+        let all = support::run("kubectl", &["get", what, "--all-namespaces", "--output", "json"]).await.unwrap();
+        assert!(!all.contains(&password), "{what}");
+    }
+    let metrics = stack.get_text(&env("OPERATOR_METRICS_URL")).await;
+    assert!(metrics.contains("ecr_operator_pull_secret_writes_total") && !metrics.contains(&password));
+    namespace.cleanup().await;
+}

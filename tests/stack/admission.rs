@@ -1,0 +1,225 @@
+//! What the API server refuses, with a message that names the field and the rule.
+
+use ecr_operator::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror};
+use kube::Resource;
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+
+use crate::support::{Stack, unique};
+
+/// Asks the API server whether it would take an object of this kind with this spec.
+async fn offer<K: Resource<DynamicType = ()>>(stack: &Stack, spec: &str) -> Result<(), String> {
+    let kind = ApiResource::erase::<K>(&());
+    let is_namespaced = !matches!(kind.kind.as_str(), "EcrRegistry" | "ClusterEcrPullSecret");
+    let api: Api<DynamicObject> = if is_namespaced {
+        Api::namespaced_with(stack.client.clone(), "default", &kind)
+    } else {
+        Api::all_with(stack.client.clone(), &kind)
+    };
+    let spec: Value = serde_saphyr::from_str(spec).expect("the test's YAML is valid");
+    let object = serde_json::from_value(json!({
+        "apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": unique("offer")}, "spec": spec,
+    }))
+    .unwrap();
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    api.create(&params, &object).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// Each spec is refused, and the message has these words.
+async fn refused<K: Resource<DynamicType = ()>>(cases: &[(&str, &[&str])]) {
+    let stack = Stack::connect().await;
+    for (spec, words) in cases {
+        let answer = offer::<K>(&stack, spec).await;
+        let error = answer.expect_err(&format!("this should be refused: {spec}"));
+        for word in *words {
+            assert!(error.contains(word), "{spec}\nis refused without the word {word:?}: {error}");
+        }
+    }
+}
+
+async fn accepted<K: Resource<DynamicType = ()>>(specs: &[&str]) {
+    let stack = Stack::connect().await;
+    for spec in specs {
+        if let Err(error) = offer::<K>(&stack, spec).await {
+            panic!("{spec}\nshould be accepted: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_registries_are_refused() {
+    refused::<EcrRegistry>(&[
+        ("{}", &["spec.region", "Required"]),
+        ("{region: europe}", &["spec.region", "such as eu-west-1"]),
+        ("{region: EU-WEST-1}", &["spec.region", "such as eu-west-1"]),
+        ("{region: ''}", &["spec.region"]),
+        ("{region: eu-west-1, accountId: '12345'}", &["spec.accountId", "12 digits"]),
+        ("{region: eu-west-1, accountId: '12345678901x'}", &["spec.accountId", "12 digits"]),
+        ("{region: eu-west-1, credentials: {}}", &["spec.credentials.assumeRole", "Required"]),
+        ("{region: eu-west-1, credentials: {assumeRole: {roleArn: my-role}}}", &["roleArn", "arn:aws:iam"]),
+        (
+            "{region: eu-west-1, credentials: {assumeRole: {roleArn: 'arn:aws:iam::123456789012:user/x'}}}",
+            &["roleArn", "arn:aws:iam"],
+        ),
+        (
+            "{region: eu-west-1, credentials: {assumeRole: {roleArn: 'arn:aws:iam::123456789012:role/x', externalId: a}}}",
+            &["externalId"],
+        ),
+        ("{region: eu-west-1, endpoints: {api: 'http://example.com'}}", &["endpoints.api", "https URL"]),
+        ("{region: eu-west-1, endpoints: {registry: 'https://example.com/v2/'}}", &["endpoints.registry", "without a path"]),
+        ("{region: eu-west-1, endpoints: {caBundle: nonsense}}", &["endpoints.caBundle", "PEM"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn good_registries_are_accepted() {
+    accepted::<EcrRegistry>(&[
+        "{region: eu-west-1}",
+        "{region: us-gov-east-1, accountId: '123456789012'}",
+        "{region: eusc-de-east-1}",
+        "{region: us-iso-east-1}",
+        "{region: ap-southeast-5, credentials: {assumeRole: {roleArn: 'arn:aws-us-gov:iam::123456789012:role/path/x', externalId: abc, sessionTags: {team: a}}}}",
+        "{region: eu-west-1, endpoints: {api: 'https://api.ecr.eu-west-1.amazonaws.com', registry: 'https://registry.example.com:5000'}}",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn bad_repositories_are_refused() {
+    refused::<EcrRepository>(&[
+        ("{repositoryName: Team/Api}", &["spec.repositoryName", "lower-case"]),
+        ("{repositoryName: team//api}", &["spec.repositoryName", "separated by '/'"]),
+        ("{repositoryName: -api}", &["spec.repositoryName"]),
+        ("{repositoryName: api-}", &["spec.repositoryName"]),
+        ("{repositoryName: a}", &["spec.repositoryName"]),
+        ("{repositoryName: 'team/api:v1'}", &["spec.repositoryName"]),
+        ("{tagMutability: Sometimes}", &["spec.tagMutability", "Immutable"]),
+        ("{scanOnPush: maybe}", &["spec.scanOnPush"]),
+        ("{encryption: {}}", &["spec.encryption.type"]),
+        ("{encryption: {type: ROT13}}", &["spec.encryption.type", "AES256"]),
+        ("{encryption: {type: AES256, kmsKey: alias/x}}", &["encryption.kmsKey goes with type KMS"]),
+        ("{deletionPolicy: Always}", &["spec.deletionPolicy", "Retain"]),
+        ("{adoption: Maybe}", &["spec.adoption", "IfUnowned"]),
+        ("{tags: {'aws:x': z}}", &["spec.tags", "reserved"]),
+        ("{tags: {'ecr-operator.io/name': z}}", &["spec.tags", "reserved"]),
+        ("{registryRef: {name: ''}}", &["spec.registryRef.name"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn bad_lifecycle_rules_are_refused() {
+    let rule = |rule: &str| format!("{{lifecycle: {{rules: [{rule}]}}}}");
+    let rules = [
+        (rule("{untagged: {}}"), "either expireAfterDays or keepLast"),
+        (rule("{untagged: {}, expireAfterDays: 7, keepLast: 3}"), "either expireAfterDays or keepLast"),
+        (rule("{expireAfterDays: 7}"), "exactly one of untagged, tagged and any"),
+        (rule("{untagged: {}, any: {}, expireAfterDays: 7}"), "exactly one of untagged, tagged and any"),
+        (rule("{untagged: {}, expireAfterDays: 0}"), "expireAfterDays"),
+        (rule("{untagged: {}, expireAfterDays: -1}"), "expireAfterDays"),
+        (rule("{any: {}, keepLast: 0}"), "keepLast"),
+        (rule("{tagged: {}, keepLast: 3}"), "either patterns or prefixes"),
+        (rule("{tagged: {patterns: ['v*'], prefixes: [v]}, keepLast: 3}"), "either patterns or prefixes"),
+        (rule("{tagged: {patterns: []}, keepLast: 3}"), "patterns"),
+        (rule("{tagged: {patterns: ['']}, keepLast: 3}"), "patterns"),
+        (rule("{tagged: {patterns: ['*a*b*c*d*']}, keepLast: 3}"), "at most four wildcards"),
+        (rule("{any: {}, keepLast: 3}, {untagged: {}, expireAfterDays: 7}"), "must be the last one"),
+        (rule("{any: {}, keepLast: 3}, {any: {}, expireAfterDays: 7}"), "must be the last one"),
+        ("{lifecycle: {}}".to_owned(), "either rules or policy"),
+        ("{lifecycle: {rules: []}}".to_owned(), "lifecycle.rules"),
+        ("{lifecycle: {policy: '{}'}}".to_owned(), "lifecycle.policy"),
+    ];
+    let stack = Stack::connect().await;
+    for (spec, words) in rules {
+        let error = offer::<EcrRepository>(&stack, &spec).await.expect_err(&spec);
+        assert!(error.contains("spec.lifecycle") && error.contains(words), "{spec}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn good_repositories_are_accepted() {
+    accepted::<EcrRepository>(&[
+        "{}",
+        "{repositoryName: team-a/api.v2_x/y}",
+        "{tagMutability: Immutable, scanOnPush: true, encryption: {type: KMS, kmsKey: alias/x}, tags: {a: b}}",
+        "{lifecycle: {rules: [{description: d, untagged: {}, expireAfterDays: 7}, {tagged: {patterns: ['*a*b*c*d']}, keepLast: 1}, {any: {}, keepLast: 100}]}}",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn bad_mirrors_are_refused() {
+    refused::<ImageMirror>(&[
+        ("{tags: {names: ['1']}}", &["spec.source", "Required"]),
+        ("{source: {image: nginx}}", &["spec.tags", "Required"]),
+        ("{source: {image: nginx}, tags: {names: []}}", &["spec.tags.names"]),
+        ("{source: {image: 'nginx:1.27'}, tags: {names: ['1']}}", &["spec.source.image", "without a tag"]),
+        ("{source: {image: 'nginx@sha256:ab'}, tags: {names: ['1']}}", &["spec.source.image", "without a tag"]),
+        ("{source: {image: 'https://docker.io/nginx'}, tags: {names: ['1']}}", &["spec.source.image"]),
+        ("{source: {image: docker.io/Library/nginx}, tags: {names: ['1']}}", &["spec.source.image"]),
+        ("{source: {image: nginx}, tags: {names: ['-1']}}", &["spec.tags.names", "begins with neither"]),
+        ("{source: {image: nginx}, tags: {names: ['a b']}}", &["spec.tags.names"]),
+        ("{source: {image: nginx}, tags: {names: ['1', '1']}}", &["spec.tags.names", "Duplicate"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, platforms: [linux]}", &["spec.platforms", "linux/amd64"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, platforms: ['Linux/AMD64']}", &["spec.platforms"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, platforms: []}", &["spec.platforms"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, interval: hourly}", &["spec.interval", "such as 30m"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, interval: 1s}", &["spec.interval", "from 10s"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, destinations: []}", &["spec.destinations"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, destinations: [{repositoryName: X}]}", &["repositoryName"]),
+        (
+            "{source: {image: nginx}, tags: {names: ['1']}, destinations: [{createRepository: false, repository: {scanOnPush: true}}]}",
+            &["createRepository"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn good_mirrors_are_accepted() {
+    accepted::<ImageMirror>(&[
+        "{source: {image: nginx}, tags: {names: ['1']}}",
+        "{source: {image: 'localhost:5000/x'}, tags: {names: [_a.b-c]}, platforms: [linux/amd64, linux/arm/v7], interval: 1h30m}",
+        "{source: {image: registry.k8s.io/ingress-nginx/controller}, tags: {names: [v1]}, destinations: [{registryRef: {name: us}, repositoryName: mirror/x, repository: {tagMutability: Immutable}}]}",
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn bad_pull_secrets_are_refused() {
+    refused::<EcrPullSecret>(&[
+        ("{registries: []}", &["spec.registries"]),
+        ("{secretName: Upper}", &["spec.secretName", "lower-case"]),
+        ("{secretName: ''}", &["spec.secretName"]),
+    ])
+    .await;
+    refused::<ClusterEcrPullSecret>(&[
+        ("{}", &["spec.namespaceSelector", "Required"]),
+        ("{namespaceSelector: {}, registries: []}", &["spec.registries"]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_fixed_once_set_can_not_be_changed() {
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("fixed").await;
+    let fixed = "repositoryName: fixed/one\nencryption: {type: AES256}";
+    namespace.apply::<EcrRepository>("one", &format!("registryRef: {{name: nowhere}}\n{fixed}")).await;
+    for (spec, words) in [
+        ("registryRef: {name: other}\nrepositoryName: fixed/one\nencryption: {type: AES256}", "registryRef is fixed"),
+        (
+            "registryRef: {name: nowhere}\nrepositoryName: fixed/two\nencryption: {type: AES256}",
+            "repositoryName is fixed",
+        ),
+        ("registryRef: {name: nowhere}\nencryption: {type: AES256}", "repositoryName is fixed"),
+        ("registryRef: {name: nowhere}\nrepositoryName: fixed/one\nencryption: {type: KMS}", "encryption is fixed"),
+    ] {
+        let error = namespace.try_apply::<EcrRepository>("one", spec).await.expect_err(spec).to_string();
+        assert!(error.contains(words), "{spec}: {error}");
+    }
+    namespace.delete::<EcrRepository>("one").await;
+    namespace.cleanup().await;
+}

@@ -1,0 +1,12 @@
+//! Suites on the local stack: a real API server, an AWS stand-in and a Docker Hub stand-in, and the operator running.
+//! Run them with `make test`.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod mirror;
+mod pull_secret;
+mod registry;
+mod repository;
