@@ -1,0 +1,3 @@
+module github.com/ecr-operator/ecr-operator/testbed/stack
+
+go 1.26.0
