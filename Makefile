@@ -1,0 +1,55 @@
+# `make demo` shows the whole thing at work, `make test` runs all tests: both get and build what they need.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The program that `make up` runs; `OPERATOR=off` starts the stack without it.
+OPERATOR ?= target/release/ecr-operator
+# Whether `make up` starts a real node: auto (where the machine allows it), off, require.
+NODE ?= auto
+RUN_DIR := testbed/run
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Mirror images into ECR on a local stack, pull them back, and show it
+	@testbed/scripts/demo
+
+.PHONY: up
+up: ## Start the local stack with the operator, and leave it running
+	@testbed/scripts/build core node
+	@[[ "$(OPERATOR)" == off || "$(OPERATOR)" != target/release/ecr-operator ]] || cargo build --release --locked
+	@testbed/bin/stack up --run-dir $(RUN_DIR) --operator "$(OPERATOR)" --node $(NODE)
+
+.PHONY: down
+down: ## Stop what `make up` started
+	@testbed/bin/stack down --run-dir $(RUN_DIR)
+
+.PHONY: test
+test: ## Run the unit tests, and the suites on the local stack
+	@testbed/scripts/test
+
+.PHONY: generate
+generate: ## Write the CRDs from the types
+	cargo run --locked -- crds --output crds
+	cp crds/*.yaml charts/ecr-operator/files/crds/
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+	cargo fmt --manifest-path testbed/aws/Cargo.toml
+	gofmt -w $(GO_MODULES)
+
+GO_MODULES := testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/schemas
+
+.PHONY: lint
+lint: ## Check formatting, lints, dependencies and the chart
+	cargo fmt --all --check
+	cargo fmt --check --manifest-path testbed/aws/Cargo.toml
+	test -z "$$(gofmt -l $(GO_MODULES))" || { gofmt -l $(GO_MODULES); exit 1; }
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	testbed/scripts/deny
+	testbed/scripts/build helm kubeconform
+	testbed/scripts/check-chart
