@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::mirror::Copier;
 use super::pull_secret::Stores;
 use super::schedule::{Intervals, Retries};
+use super::watches::Cache;
 use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::{Ecr, Pool};
@@ -22,11 +23,11 @@ pub struct Context {
     /// Connections to ECR.
     pub pool: Pool,
     /// All EcrRegistry objects.
-    pub registries: Store<EcrRegistry>,
+    pub registries: Cache<EcrRegistry>,
     /// All EcrRepository objects.
-    pub repositories: Store<EcrRepository>,
+    pub repositories: Cache<EcrRepository>,
     /// All ImageMirror objects.
-    pub mirrors: Store<ImageMirror>,
+    pub mirrors: Cache<ImageMirror>,
     /// What pull secrets depend on.
     pub pull_secrets: Stores,
     /// Tells this cluster from others in owner tags: the UID of the namespace `kube-system`.
@@ -48,9 +49,8 @@ pub struct Context {
 impl Context {
     /// The connection to the registry that a reference names.
     pub async fn registry(&self, reference: &RegistryRef) -> Result<Arc<Ecr>, Failure> {
-        // A closed store means that the program is shutting down: what is not found then is not reported any more.
-        let _ = self.registries.wait_until_ready().await;
-        let Some(registry) = self.registries.get(&ObjectRef::new(&reference.name)) else {
+        self.registries.filled().await;
+        let Some(registry) = self.registries.store.get(&ObjectRef::new(&reference.name)) else {
             return Err(Failure::stalled(
                 Reason::RegistryNotFound,
                 format!("there is no EcrRegistry {:?}: create it, or correct registryRef.name", reference.name),

@@ -14,6 +14,7 @@ mod repository;
 mod run;
 mod schedule;
 mod signals;
+mod watches;
 
 use std::time::Duration;
 
@@ -79,3 +80,17 @@ fn retry<K: Resource<DynamicType = ()>>(context: &Context, object: &K, failure: 
 
 /// How long to wait after an error that has no failure behind it.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -4,6 +4,8 @@
 //! fills the store first and signals then, and there is one watch however many listen.
 
 use futures::{Stream, StreamExt as _, stream};
+use kube::Resource;
+use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -41,7 +43,7 @@ impl Signals {
     }
 
     /// All signals from now on.
-    pub fn listen(&self) -> impl Stream<Item = Signal> + Send + 'static + use<> {
+    fn listen(&self) -> impl Stream<Item = Signal> + Send + 'static + use<> {
         stream::unfold(self.0.subscribe(), |mut receiver| async {
             match receiver.recv().await {
                 Ok(signal) => Some((signal, receiver)),
@@ -50,5 +52,25 @@ impl Signals {
             }
         })
         .fuse()
+    }
+
+    /// The objects of a store that signals are about, from now on.
+    pub fn objects<K>(
+        &self,
+        objects: Store<K>,
+        is_about: impl Fn(&K, &Signal) -> bool + Send + 'static,
+    ) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+    where
+        K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    {
+        self.listen().flat_map(move |signal| {
+            let concerned: Vec<_> = objects
+                .state()
+                .into_iter()
+                .filter(|object| signal == Signal::Anything || is_about(object, &signal))
+                .map(|object| ObjectRef::from_obj(object.as_ref()))
+                .collect();
+            stream::iter(concerned)
+        })
     }
 }

@@ -3,8 +3,13 @@
 //! The types here are our own and read only the fields that a copy needs. `oci-spec`'s types would read and write the
 //! rest too, but what they don't know they would lose, and a copy must keep every byte.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::digest::Digest;
@@ -62,9 +67,9 @@ pub(crate) struct Blob {
 struct RawManifest {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    config: Option<RawDescriptor>,
-    layers: Option<Vec<RawDescriptor>>,
-    manifests: Option<Vec<RawDescriptor>>,
+    config: Option<Object<RawDescriptor>>,
+    layers: Option<Vec<Object<RawDescriptor>>>,
+    manifests: Option<Vec<Object<RawDescriptor>>>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +78,7 @@ struct RawDescriptor {
     media_type: String,
     digest: Digest,
     size: u64,
-    platform: Option<RawPlatform>,
+    platform: Option<Object<RawPlatform>>,
     annotations: Option<Value>,
 }
 
@@ -88,12 +93,37 @@ struct RawPlatform {
     os_version: Option<String>,
 }
 
+/// A struct that is written as a JSON object. By itself, serde reads it from an array of its fields too, which nobody
+/// else would understand.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
 impl Manifest {
     /// Reads a manifest that was answered with `content_type`.
     ///
     /// A field that stands there twice is refused: two readers could see two different images.
     pub(crate) fn read(bytes: Bytes, digest: Digest, content_type: Option<&str>) -> Result<Self, String> {
-        let raw: RawManifest = serde_json::from_slice(&bytes).map_err(|error| format!("it can't be read: {error}"))?;
+        let Object::<RawManifest>(raw) =
+            serde_json::from_slice(&bytes).map_err(|error| format!("it can't be read: {error}"))?;
         let media_type = media_type(&raw, content_type)?;
         if raw.schema_version != Some(2) {
             return Err("its schemaVersion isn't 2; ask the publisher for an image in a current format".to_owned());
@@ -153,14 +183,15 @@ fn media_type(raw: &RawManifest, content_type: Option<&str>) -> Result<String, S
     if known(&media_type) { Ok(media_type) } else { Err(format!("its media type {media_type:.100} isn't supported")) }
 }
 
-fn entry(raw: RawDescriptor) -> Entry {
-    let platform =
-        raw.platform.map(|p| Platform::new(&p.os, &p.architecture, p.variant.as_deref(), p.os_version.as_deref()));
+fn entry(Object(raw): Object<RawDescriptor>) -> Entry {
+    let platform = raw
+        .platform
+        .map(|Object(p)| Platform::new(&p.os, &p.architecture, p.variant.as_deref(), p.os_version.as_deref()));
     let about = raw.annotations.as_ref().and_then(|a| a.get(REFERENCE_DIGEST)?.as_str()?.parse().ok());
     Entry { media_type: essence(&raw.media_type), digest: raw.digest, size: raw.size, platform, about }
 }
 
-fn blob(raw: RawDescriptor) -> Blob {
+fn blob(Object(raw): Object<RawDescriptor>) -> Blob {
     Blob { media_type: essence(&raw.media_type), digest: raw.digest, size: raw.size }
 }
 
@@ -233,6 +264,9 @@ mod tests {
         for json in [
             String::new(),
             "[]".to_owned(),
+            format!(r#"[2,null,{{"mediaType":"c","digest":"{}","size":1}},null,null]"#, digest(1)),
+            format!(r#"{{"schemaVersion":2,"config":["c","{}",1,null,null]}}"#, digest(1)),
+            format!(r#"{{"schemaVersion":2,"manifests":[["c","{}",1,null,null]]}}"#, digest(1)),
             "{}".to_owned(),
             format!("{{{config}}}"),
             format!("{{\"schemaVersion\":1,{config}}}"),

@@ -100,8 +100,9 @@ pub(crate) fn rewrite(index: &[u8], fates: &[Fate]) -> Result<Option<Bytes>, Str
             Fate::Drop => continue,
             Fate::Keep => {}
             Fate::Replace { digest, size } => {
-                entry["digest"] = digest.as_str().into();
-                entry["size"] = (*size).into();
+                let fields = entry.as_object_mut().ok_or_else(unreadable)?;
+                fields.insert("digest".to_owned(), digest.as_str().into());
+                fields.insert("size".to_owned(), (*size).into());
             }
         }
         entries.push(entry);

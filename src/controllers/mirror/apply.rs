@@ -6,8 +6,11 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use oci_copy::{CopyRequest, Engine, ErrorKind, PlatformSelection, Reference};
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::failure::from_engine;
 use super::plan::Step;
+use crate::api::conditions::Reason;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::ecr::Ecr;
@@ -62,7 +65,13 @@ async fn copy(context: &Context, route: &Route<'_>, tag: &str) -> Result<Mirrore
     let request = CopyRequest::new(source.clone(), destination.clone())
         .platforms(route.platforms.clone())
         .deadline(context.copier.deadline);
-    match route.engine.copy(request).await {
+    // A task of its own: its hashing and encryption shall hold up no other object. It is cancelled with this future.
+    let engine = route.engine.clone();
+    let copying = AbortOnDropHandle::new(tokio::spawn(async move { engine.copy(request).await }));
+    let copied = copying.await.map_err(|error| {
+        Failure::transient(Reason::CopyFailed, format!("the copy of {source} to {destination} broke off: {error}"))
+    })?;
+    match copied {
         Ok(report) => {
             tracing::info!(
                 %source, %destination, digest = %report.digest, bytes = report.bytes_copied,

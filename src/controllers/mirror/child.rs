@@ -38,7 +38,7 @@ pub(super) fn child(mirror: &ImageMirror, destination: &MirrorDestination, repos
 /// Makes the child what it should be, and says whether its repository is there.
 pub(super) async fn ensure(context: &Context, mirror: &ImageMirror, child: &EcrRepository) -> Result<(), Failure> {
     let key = ObjectRef::from_obj(child);
-    let present = context.repositories.get(&key);
+    let present = context.repositories.store.get(&key);
     if let Some(other) = present.as_ref().filter(|present| !is_child_of(present, mirror)) {
         return Err(Failure::stalled(
             Reason::NameConflict,
@@ -96,7 +96,7 @@ pub(super) async fn remove_left_over(
     mirror: &ImageMirror,
     wanted: &[String],
 ) -> Result<(), Failure> {
-    for child in context.repositories.state() {
+    for child in context.repositories.store.state() {
         if !is_child_of(&child, mirror) || wanted.contains(&child.name_any()) {
             continue;
         }

@@ -287,7 +287,7 @@ async fn superseded(mirror: &ImageMirror, context: &Context) {
     let changed = async {
         loop {
             tokio::time::sleep(LOOK).await;
-            let same = context.mirrors.get(&key).is_some_and(|present| {
+            let same = context.mirrors.store.get(&key).is_some_and(|present| {
                 present.metadata.uid == mirror.metadata.uid && present.metadata.generation == mirror.metadata.generation
             });
             if !same {

@@ -123,6 +123,7 @@ pub(super) async fn remove_left_over(context: &Context, wanted: &Wanted) -> Resu
     let left_over: Vec<_> = context
         .pull_secrets
         .secrets
+        .store
         .state()
         .into_iter()
         .filter(|secret| {

@@ -16,12 +16,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::{PartialObjectMeta, Selector, SelectorExt as _};
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt as _};
 
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
+use super::watches::Cache;
 use super::{Error, next};
 use crate::api::conditions::Reason;
 use crate::api::{ClusterEcrPullSecret, EcrPullSecret, HasStatus, PullSecretStatus, RegistryRef};
@@ -36,9 +36,9 @@ const CONCURRENT_WRITES: usize = 16;
 /// Metadata of the cluster's objects that pull secrets depend on.
 pub struct Stores {
     /// The Secrets that the operator wrote.
-    pub secrets: Store<PartialObjectMeta<Secret>>,
+    pub secrets: Cache<PartialObjectMeta<Secret>>,
     /// All namespaces.
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub namespaces: Cache<PartialObjectMeta<Namespace>>,
     /// Which versions of Secrets are known to be as they were written.
     pub verified: Verified,
 }
@@ -81,8 +81,7 @@ pub(super) async fn reconcile_cluster(
     object: Arc<ClusterEcrPullSecret>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    // A closed store means that the program is shutting down.
-    let _ = context.pull_secrets.namespaces.wait_until_ready().await;
+    context.pull_secrets.namespaces.filled().await;
     let wanted = selected_namespaces(&object, &context.pull_secrets.namespaces).map(|namespaces| Wanted {
         registries: object.spec.registries.clone(),
         secret_name: object.spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
@@ -100,12 +99,13 @@ fn owner_of<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
 /// The namespaces that the selector matches, without those that are going away.
 fn selected_namespaces(
     object: &ClusterEcrPullSecret,
-    namespaces: &Store<PartialObjectMeta<Namespace>>,
+    namespaces: &Cache<PartialObjectMeta<Namespace>>,
 ) -> Result<BTreeSet<String>, Failure> {
     let selector: Selector = object.spec.namespace_selector.clone().try_into().map_err(|error| {
         Failure::stalled(Reason::InvalidSpec, format!("spec.namespaceSelector can't be understood: {error}"))
     })?;
     Ok(namespaces
+        .store
         .state()
         .iter()
         .filter(|namespace| namespace.metadata.deletion_timestamp.is_none() && selector.matches(namespace.labels()))
@@ -153,8 +153,7 @@ fn until_due(served: &Served) -> Duration {
 
 /// Brings the Secret to every wanted namespace, and takes it away everywhere else.
 async fn serve(wanted: &Wanted, context: &Context) -> Result<Served, Failure> {
-    // Shutting down, if it is closed.
-    let _ = context.pull_secrets.secrets.wait_until_ready().await;
+    context.pull_secrets.secrets.filled().await;
     let mut registries: Vec<Arc<Ecr>> = Vec::new();
     for reference in &wanted.registries {
         let ecr = context.registry(reference).await?;

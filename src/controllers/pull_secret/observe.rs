@@ -83,7 +83,7 @@ impl Verified {
 pub(super) async fn observe(context: &Context, wanted: &Wanted, namespace: &str) -> Result<SecretState, Failure> {
     let stores = &context.pull_secrets;
     let key = ObjectRef::new(&wanted.secret_name).within(namespace);
-    if let Some(known) = stores.secrets.get(&key)
+    if let Some(known) = stores.secrets.store.get(&key)
         && stores.verified.contains(&known.metadata)
     {
         return Ok(state_of_intact(&known.metadata, &wanted.owner.uid));

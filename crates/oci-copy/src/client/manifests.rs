@@ -122,6 +122,9 @@ impl Session {
     }
 
     /// What the registry says about a manifest that isn't there. `HEAD` has no words for it, so this is a `GET`.
+    ///
+    /// CNCF distribution says `MANIFEST_UNKNOWN` of repositories that don't exist, too; it tells the two apart when it is
+    /// asked for tags, and so a page of one tag settles it.
     pub(crate) async fn why_missing(&self, key: &str) -> Result<Missing, Error> {
         let result = retrying(&self.config.retry, || async {
             let mut call =
@@ -135,11 +138,17 @@ impl Session {
             Err(self.refuse(call.place, answer).await)
         });
         match result.await {
-            Err(Error::Refused(refusal)) if refusal.status == 404 => Ok(match refusal.code.as_deref() {
-                Some("NAME_UNKNOWN") => Missing::Repository,
-                Some("MANIFEST_UNKNOWN") => Missing::Manifest,
-                _ => Missing::Unknown,
-            }),
+            Err(Error::Refused(refusal)) if refusal.status == 404 => match refusal.code.as_deref() {
+                Some("NAME_UNKNOWN") => Ok(Missing::Repository),
+                code => Ok(match (self.has_tags().await, code) {
+                    (Ok(true), _) => Missing::Manifest,
+                    (Err(Error::Refused(refusal)), _) if refusal.code.as_deref() == Some("NAME_UNKNOWN") => {
+                        Missing::Repository
+                    }
+                    (_, Some("MANIFEST_UNKNOWN")) => Missing::Manifest,
+                    _ => Missing::Unknown,
+                }),
+            },
             other => other,
         }
     }

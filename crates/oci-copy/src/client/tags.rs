@@ -52,6 +52,14 @@ impl Session {
         Ok(tags)
     }
 
+    /// Whether the repository has a tag, by a page of one.
+    pub(crate) async fn has_tags(&self) -> Result<bool, Error> {
+        let mut url = self.url("tags/list");
+        url.query_pairs_mut().append_pair("n", "1");
+        let (page, _) = retrying(&self.config.retry, || self.tag_page(url.clone())).await?;
+        Ok(page.tags.is_some_and(|tags| !tags.is_empty()))
+    }
+
     async fn tag_page(&self, url: url::Url) -> Result<(Page, Option<url::Url>), Error> {
         let call = self.call(Operation::ListTags, None, Method::GET, url);
         let answer = self.exchange(&call).await?;

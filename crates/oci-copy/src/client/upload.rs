@@ -90,23 +90,27 @@ impl Session {
         pulse: &Pulse,
     ) -> Result<Response, Error> {
         let mut sending = std::pin::pin!(sending);
+        let (idle, commit) = (self.config.idle_timeout, self.config.commit_timeout);
         loop {
             let (since, waiting) = pulse.read();
             let (awaited, limit) = match waiting {
-                // The reader has its own limit.
-                Waiting::Source => ("progress", self.config.idle_timeout.saturating_mul(2)),
-                Waiting::Destination => ("progress", self.config.idle_timeout),
-                Waiting::Commit => ("answer to the complete upload", self.config.commit_timeout),
+                // The reader has its own limit, which comes first.
+                Waiting::Source => ("progress", idle.saturating_mul(2)),
+                Waiting::Destination => ("progress", idle),
+                Waiting::Commit => ("answer to the complete upload", commit),
             };
+            let now = Instant::now();
+            if now >= since + limit {
+                return Err(timed_out(place, awaited, limit));
+            }
+            // What it waits for, and so the limit, changes meanwhile: it looks again no later than the shortest allows.
+            let look_again = (since + limit).min(now + idle.min(commit));
             tokio::select! {
+                biased;
                 result = &mut sending => {
                     return result.map_err(|error| transport::failure(place, error, self.config.connect_timeout));
                 }
-                () = tokio::time::sleep_until(since + limit) => {
-                    if pulse.read() == (since, waiting) {
-                        return Err(timed_out(place, awaited, limit));
-                    }
-                }
+                () = tokio::time::sleep_until(look_again) => {}
             }
         }
     }

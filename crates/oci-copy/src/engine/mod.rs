@@ -133,7 +133,8 @@ impl Engine {
         session.head_manifest(reference.manifest_key()).await
     }
 
-    /// Whether the repository or only the tag or digest is missing, by one `GET` request, as far as the registry says.
+    /// Whether the repository or only the tag or digest is missing, by one or two `GET`
+    /// requests, as far as the registry says.
     ///
     /// # Errors
     /// As for [`Engine::resolve`].

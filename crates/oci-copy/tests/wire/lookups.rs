@@ -37,6 +37,20 @@ async fn what_is_missing_is_none_and_why_it_is_missing_can_be_asked() {
 }
 
 #[tokio::test]
+async fn a_registry_that_knows_only_missing_manifests_is_asked_for_tags() {
+    let registry = Registry::start().await;
+    registry.put_image("a", Some("v1"), "one");
+    registry.hook(|seen| {
+        let body = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+        seen.path.contains("/manifests/").then(|| (StatusCode::NOT_FOUND, body).into_response())
+    });
+    let engine = engine(&[&registry]);
+    for (reference, expected) in [("a:v2", Missing::Manifest), ("nothing:v1", Missing::Repository)] {
+        assert_eq!(engine.why_missing(&registry.reference(reference)).await.unwrap(), expected, "{reference}");
+    }
+}
+
+#[tokio::test]
 async fn a_registry_that_tells_no_digest_is_asked_for_the_manifest() {
     let registry = Registry::start().await;
     let image = registry.put_image("a", Some("v1"), "one");

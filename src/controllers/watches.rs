@@ -1,0 +1,198 @@
+//! Watches: the caches that they fill, and what they tell.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{Predicate, WatchStreamExt as _, predicates};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::chain;
+use super::signals::{Signal, Signals};
+use crate::api::{EcrRegistry, MANAGED_BY, MANAGED_BY_LABEL, SYNC_AT};
+
+/// Objects of a kind as a watch shows them.
+#[derive(Clone)]
+pub struct Cache<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    /// The objects.
+    pub store: Store<K>,
+    filled: watch::Receiver<bool>,
+}
+
+/// The side of a [`Cache`] that tells when it is filled.
+struct Filled(watch::Sender<bool>);
+
+impl<K> Cache<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    fn new(store: Store<K>) -> (Self, Filled) {
+        let (sender, filled) = watch::channel(false);
+        (Self { store, filled }, Filled(sender))
+    }
+
+    /// Waits until all objects are there. `Store::wait_until_ready` of kube 5.0 does not do where several wait: it wakes
+    /// the last one only.
+    pub async fn filled(&self) {
+        // The sender goes with its watch, when the program stops: nobody needs the answer any more.
+        let _ = self.filled.clone().wait_for(|filled| *filled).await;
+    }
+}
+
+impl Filled {
+    /// Takes note of an event that the store has seen.
+    fn observe<K>(&self, event: &Event<K>) {
+        if matches!(event, Event::InitDone) {
+            self.0.send_replace(true);
+        }
+    }
+}
+
+/// The objects of a kind in a store, and a stream of those whose reconcile is due to a change: another spec, another
+/// set of finalizers, deletion, or a new value of the sync-at annotation. Status writes, ours above all, don't count.
+pub(super) fn watch_objects<K>(
+    client: Client,
+) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let (cache, filled) = Cache::new(store);
+    let stream = watcher(Api::<K>::all(client), watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer)
+        .inspect_ok(move |event| filled.observe(event))
+        .applied_objects()
+        .predicate_filter(changed(), Default::default());
+    (cache, stream)
+}
+
+fn changed<K: Resource>() -> impl Predicate<K> {
+    predicates::generation.combine(predicates::finalizers).combine(|object: &K| {
+        let mut hasher = DefaultHasher::new();
+        object.annotations().get(SYNC_AT).hash(&mut hasher);
+        Some(hasher.finish())
+    })
+}
+
+/// Like [`watch_objects`], and tells everybody who uses a registry when it changed in any way, its status included.
+pub(super) fn watch_registries(
+    client: Client,
+    signals: Signals,
+) -> (Cache<EcrRegistry>, impl Stream<Item = Result<EcrRegistry, watcher::Error>> + Send + 'static) {
+    let (store, writer) = reflector::store();
+    let (cache, filled) = Cache::new(store);
+    let stream = watcher(Api::<EcrRegistry>::all(client), watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer)
+        .inspect_ok(move |event| {
+            filled.observe(event);
+            signal(&signals, event, |registry| Signal::Registry(registry.name_any()));
+        })
+        .applied_objects()
+        .predicate_filter(changed(), Default::default());
+    (cache, stream)
+}
+
+type SecretMetadata = PartialObjectMeta<Secret>;
+
+/// Metadata of the Secrets that the operator wrote.
+pub(super) fn watch_secrets(client: Client, signals: Signals) -> (Cache<SecretMetadata>, impl Future<Output = ()>) {
+    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let (store, writer) = reflector::store();
+    let (cache, filled) = Cache::new(store);
+    let stream = watcher(Api::<SecretMetadata>::all(client), ours)
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer);
+    let watch = drive(stream, move |event| {
+        filled.observe(event);
+        signal(&signals, event, |secret: &SecretMetadata| Signal::Secret {
+            owner: secret.owner_references().first().map(|owner| owner.uid.clone()).unwrap_or_default(),
+        });
+    });
+    (cache, watch)
+}
+
+type NamespaceMetadata = PartialObjectMeta<Namespace>;
+
+/// Metadata of all namespaces.
+pub(super) fn watch_namespaces(
+    client: Client,
+    signals: Signals,
+) -> (Cache<NamespaceMetadata>, impl Future<Output = ()>) {
+    let (store, writer) = reflector::store();
+    let (cache, filled) = Cache::new(store);
+    let stream = watcher(Api::<NamespaceMetadata>::all(client), watcher::Config::default())
+        .default_backoff()
+        .modify(|object| {
+            object.managed_fields_mut().clear();
+            object.annotations_mut().clear();
+        })
+        .reflect(writer);
+    let watch = drive(stream, move |event| {
+        filled.observe(event);
+        signal(&signals, event, |_: &NamespaceMetadata| Signal::Namespace);
+    });
+    (cache, watch)
+}
+
+/// Polls a watch that no controller polls.
+async fn drive<K>(stream: impl Stream<Item = Result<Event<K>, watcher::Error>>, on_event: impl Fn(&Event<K>)) {
+    stream
+        .for_each(|event| {
+            match event {
+                Ok(event) => on_event(&event),
+                Err(error) => tracing::warn!(error = %chain(&error), "a watch failed and is started anew"),
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+/// Signals what an event of a watch means to those who look things up in its store.
+fn signal<K>(signals: &Signals, event: &Event<K>, of_object: impl Fn(&K) -> Signal) {
+    match event {
+        Event::Apply(object) | Event::Delete(object) => signals.send(of_object(object)),
+        // The store shows a new list only when it is complete.
+        Event::InitDone => signals.send(Signal::Anything),
+        Event::Init | Event::InitApply(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::EcrRegistry;
+
+    #[tokio::test]
+    async fn all_who_wait_are_woken() {
+        let (store, _writer) = reflector::store::<EcrRegistry>();
+        let (cache, filled) = Cache::new(store);
+        let waiting: Vec<_> = (0..8)
+            .map(|_| {
+                let cache = cache.clone();
+                tokio::spawn(async move { cache.filled().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        filled.observe(&Event::<EcrRegistry>::Init);
+        assert!(waiting.iter().all(|task| !task.is_finished()));
+        filled.observe(&Event::<EcrRegistry>::InitDone);
+        for task in waiting {
+            task.await.expect("woken");
+        }
+    }
+}
