@@ -66,7 +66,7 @@ pub fn conditions(
                 type_: type_.to_owned(),
                 status: status.to_owned(),
                 reason: reason.as_str().to_owned(),
-                message: bounded(message),
+                message: cut(message, 4000),
                 last_transition_time: since,
                 observed_generation: generation,
             }
@@ -74,13 +74,16 @@ pub fn conditions(
         .into()
 }
 
-/// The API server refuses messages of more than 32,768 characters; nobody reads one of more than a page.
-fn bounded(message: &str) -> String {
-    const LIMIT: usize = 2000;
-    match message.char_indices().nth(LIMIT) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message.to_owned(),
+/// A text of at most so many bytes, with an ellipsis where something was cut.
+///
+/// The API server refuses conditions with a message of more than 32,768 bytes and events with a note of more than 1,024;
+/// nobody reads one of more than a page.
+fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
     }
+    const ELLIPSIS: char = '…';
+    format!("{}{ELLIPSIS}", &text[..text.floor_char_boundary(limit - ELLIPSIS.len_utf8())])
 }
 
 impl Context {
@@ -143,7 +146,7 @@ impl Context {
 
     /// Publishes an event on an object. An event that can't be published is logged: it is no reason to stop.
     pub async fn event<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
-        let note: String = note.chars().take(1000).collect();
+        let note = cut(&note, 1000);
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -194,10 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_end_is_cut_between_characters() {
-        let long = "é".repeat(5000);
-        let cut = bounded(&long);
-        assert_eq!(cut.chars().count(), 2001);
-        assert!(cut.ends_with('…'));
+    fn a_text_without_end_is_cut_between_characters() {
+        for limit in [100, 101] {
+            let cut = cut(&"é".repeat(5000), limit);
+            assert!(cut.ends_with('…') && cut.len() <= limit && cut.len() > limit - 3, "{cut}");
+        }
+        assert_eq!(cut("short", 100), "short");
     }
 }

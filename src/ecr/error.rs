@@ -50,18 +50,22 @@ impl EcrError {
     pub(super) fn new<E, R>(operation: &'static str, error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
+        R: std::fmt::Debug + 'static,
         SdkError<E, R>: aws_sdk_ecr::operation::RequestId,
     {
         let (kind, message) = match error {
             SdkError::ServiceError(_) => {
                 let code = error.code().unwrap_or("an error without a code");
                 let words = error.message().unwrap_or("no message");
-                let request = error.request_id().map(|id| format!(" (request {id})")).unwrap_or_default();
-                (kind_of_code(code), format!("{code}: {words}{request}"))
+                // Not in the message: it differs from try to try, and a status shall change only when something did.
+                tracing::debug!(operation, code, request_id = error.request_id(), "AWS refused a call");
+                (kind_of_code(code), format!("{code}: {words}"))
             }
             SdkError::TimeoutError(_) => (ErrorKind::Unreachable, "the endpoint did not answer in time".to_owned()),
-            SdkError::DispatchFailure(failure) if failure.is_other() => (ErrorKind::Credentials, causes(error)),
+            SdkError::DispatchFailure(failure) if failure.is_other() => match refused_role(error) {
+                Some(words) => (ErrorKind::Credentials, format!("no credentials: {words}")),
+                None => (ErrorKind::Credentials, causes(error)),
+            },
             SdkError::DispatchFailure(_) => (ErrorKind::Unreachable, causes(error)),
             SdkError::ConstructionFailure(_) => (ErrorKind::Credentials, causes(error)),
             _ => (ErrorKind::Other, causes(error)),
@@ -73,6 +77,29 @@ impl EcrError {
     pub(super) fn incomplete(operation: &'static str, what: &str) -> Self {
         Self { operation, kind: ErrorKind::Other, message: format!("the answer has no {what}") }
     }
+}
+
+/// STS's own words, where assuming a role is what failed.
+fn refused_role(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+    use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let metadata = match (cause.downcast_ref(), cause.downcast_ref()) {
+            (Some(refusal), _) => Some(AssumeRoleError::meta(refusal)),
+            (_, Some(refusal)) => Some(AssumeRoleWithWebIdentityError::meta(refusal)),
+            _ => None,
+        };
+        if let Some(metadata) = metadata {
+            return Some(format!(
+                "{}: {}",
+                metadata.code().unwrap_or("refused"),
+                metadata.message().unwrap_or("no message")
+            ));
+        }
+        next = cause.source();
+    }
+    None
 }
 
 /// An error with its chain of causes on one line: the SDK's outermost words say little.

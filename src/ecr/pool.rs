@@ -34,11 +34,6 @@ impl Pool {
         outcome.clone()
     }
 
-    /// Drops the connection to the registry of this name.
-    pub fn forget(&self, name: &str) {
-        self.lock().remove(name);
-    }
-
     fn attempt(&self, registry: &EcrRegistry) -> Attempt {
         let version = (registry.metadata.uid.clone(), registry.metadata.generation);
         let mut attempts = self.lock();

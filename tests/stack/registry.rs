@@ -81,6 +81,26 @@ async fn an_untrusted_certificate_is_told() {
 }
 
 #[tokio::test]
+async fn credentials_that_aws_does_not_give_are_told_and_recover() {
+    let stack = Stack::connect().await;
+    let name = unique("role");
+    let endpoints = endpoints(&stack).await;
+    let role = "arn:aws:iam::123456789012:role/missing";
+    let spec =
+        format!("{{region: eu-west-1, endpoints: {endpoints}, credentials: {{assumeRole: {{roleArn: '{role}'}}}}}}");
+    stack.apply::<EcrRegistry>(&name, &spec).await;
+    let registry = stack.until::<EcrRegistry>(&name, "refused", |it| has_reason(it, "InvalidCredentials")).await;
+    assert!(is_stalled(&registry));
+    let words = message(&registry);
+    assert!(words.contains("spec.credentials") && words.contains("AccessDenied"), "{words}");
+    assert!(words.contains(role) && !words.to_lowercase().contains("request"), "the same words at every try: {words}");
+
+    stack.apply::<EcrRegistry>(&name, &format!("{{region: eu-west-1, endpoints: {endpoints}}}")).await;
+    stack.until::<EcrRegistry>(&name, "ready", is_ready).await;
+    stack.delete::<EcrRegistry>(&name).await;
+}
+
+#[tokio::test]
 async fn what_uses_a_registry_waits_for_it_and_notices_it() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("waits").await;

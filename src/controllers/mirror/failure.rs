@@ -15,9 +15,10 @@ pub(super) fn from_engine(error: &Error, source: &str) -> Failure {
         }
         (ErrorKind::RepositoryNotFound, false) => (Reason::DestinationNotReady, ""),
         (ErrorKind::ManifestNotFound, true) => (Reason::TagNotFound, "correct spec.tags, or push the tag"),
-        (ErrorKind::Unauthorized | ErrorKind::Forbidden, true) => {
-            (Reason::SourceUnauthorized, "correct the credentials in the Secret of spec.source.credentialsSecretRef")
-        }
+        (ErrorKind::Unauthorized | ErrorKind::Forbidden, true) => (
+            Reason::SourceUnauthorized,
+            "correct spec.source.image, or the credentials in the Secret of spec.source.credentialsSecretRef: registries say the same of repositories that don't exist",
+        ),
         (ErrorKind::Unauthorized | ErrorKind::Forbidden, false) => {
             (Reason::AccessDenied, "allow pushing in the IAM policy of the identity that the operator uses")
         }

@@ -149,3 +149,108 @@ fn soonest(retries: impl Iterator<Item = Retry>) -> Retry {
         })
         .unwrap_or(Retry::Stalled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ImageMirrorSpec;
+    use crate::controllers::mirror::apply::Mirrored;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_000_000).expect("in range")
+    }
+
+    fn mirror(tags: &[&str]) -> ImageMirror {
+        let mut spec = ImageMirrorSpec::default();
+        spec.tags.names = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        ImageMirror::new("nginx", spec)
+    }
+
+    fn mirrored(digest: &str, copied: bool) -> Result<Mirrored, Failure> {
+        Ok(Mirrored { source_digest: digest.into(), digest: digest.into(), copied })
+    }
+
+    fn failed(reason: Reason, retry: Retry) -> Result<Mirrored, Failure> {
+        Err(Failure { reason, message: format!("because of {reason}"), retry })
+    }
+
+    fn destination(tags: Vec<(&str, Result<Mirrored, Failure>)>) -> DestinationOutcome {
+        let tags = tags.into_iter().map(|(tag, outcome)| (tag.to_owned(), outcome)).collect();
+        DestinationOutcome { registry: "default".into(), uri: Some("ecr/nginx".into()), tags: Ok(tags) }
+    }
+
+    fn failure(outcomes: &[DestinationOutcome]) -> Failure {
+        match outcome(outcomes) {
+            Outcome::Failed(failure) => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_tag_counts_when_it_is_in_every_destination() {
+        let everywhere = destination(vec![("1", mirrored("a", true)), ("2", mirrored("b", true))]);
+        let partly = destination(vec![("1", mirrored("a", true)), ("2", failed(Reason::TagImmutable, Retry::Stalled))]);
+        let status = status(&mirror(&["1", "2"]), &[everywhere, partly], now());
+        assert_eq!(status.mirrored.as_deref(), Some("1/2"));
+        assert_eq!(status.last_sync_time, Some(Time(now())));
+    }
+
+    #[test]
+    fn what_was_mirrored_last_stays_in_the_status_of_a_tag_that_fails() {
+        let mut object = mirror(&["1"]);
+        object.status = Some(status(&object, &[destination(vec![("1", mirrored("a", true))])], now()));
+        let after =
+            status(&object, &[destination(vec![("1", failed(Reason::Unreachable, Retry::Backoff))])], Timestamp::MAX);
+        let tag = &after.destinations[0].tags[0];
+        assert_eq!((tag.state, tag.digest.as_deref()), (TagState::Failed, Some("a")));
+        assert_eq!(tag.mirrored_at, Some(Time(now())));
+        assert_eq!(tag.reason.as_deref(), Some("Unreachable"));
+    }
+
+    #[test]
+    fn the_time_of_a_copy_stays_while_nothing_is_copied() {
+        let mut object = mirror(&["1"]);
+        object.status = Some(status(&object, &[destination(vec![("1", mirrored("a", true))])], now()));
+        let after = status(&object, &[destination(vec![("1", mirrored("a", false))])], Timestamp::MAX);
+        assert_eq!(after.destinations[0].tags[0].mirrored_at, Some(Time(now())));
+    }
+
+    #[test]
+    fn a_destination_that_can_not_be_used_keeps_what_was_known_and_says_why() {
+        let mut object = mirror(&["1", "2"]);
+        object.status = Some(status(&object, &[destination(vec![("1", mirrored("a", true))])], now()));
+        let blocked = DestinationOutcome {
+            registry: "default".into(),
+            uri: Some("ecr/nginx".into()),
+            tags: Err(Failure::stalled(Reason::RegistryNotFound, "no registry")),
+        };
+        let after = status(&object, &[blocked], Timestamp::MAX);
+        let there = &after.destinations[0];
+        assert_eq!(there.message.as_deref(), Some("no registry"));
+        assert_eq!(there.tags[0].digest.as_deref(), Some("a"));
+        assert_eq!(there.tags[1].state, TagState::Pending);
+        assert_eq!(after.last_sync_time, Some(Time(now())), "nothing was looked at since");
+    }
+
+    #[test]
+    fn one_reason_for_all_failures_is_the_reason_of_the_whole() {
+        let same = destination(vec![
+            ("1", failed(Reason::TagNotFound, Retry::Stalled)),
+            ("2", failed(Reason::TagNotFound, Retry::Stalled)),
+            ("3", mirrored("a", true)),
+        ]);
+        let whole = failure(&[same]);
+        assert_eq!((whole.reason, whole.retry), (Reason::TagNotFound, Retry::Stalled));
+        assert!(whole.message.contains("1 of 3") && whole.message.contains("tag 1"), "{whole}");
+    }
+
+    #[test]
+    fn the_soonest_retry_of_several_failures_is_that_of_the_whole() {
+        let mixed = destination(vec![
+            ("1", failed(Reason::TagNotFound, Retry::Stalled)),
+            ("2", failed(Reason::RateLimited, Retry::At(now()))),
+        ]);
+        let whole = failure(&[mixed]);
+        assert_eq!((whole.reason, whole.retry), (Reason::SomeTagsFailed, Retry::At(now())));
+    }
+}
