@@ -58,15 +58,15 @@ impl Error {
     }
 }
 
-/// When the object is looked at again, after this outcome.
-fn next<K: Resource<DynamicType = ()>>(context: &Context, object: &K, outcome: &Outcome) -> Action {
+/// When the object is looked at again, after this outcome: a ready one about an interval later.
+fn next<K: Resource<DynamicType = ()>>(context: &Context, object: &K, outcome: &Outcome, interval: Duration) -> Action {
     match outcome {
         Outcome::Failed(failure) => retry(context, object, failure),
         Outcome::Ready { .. } | Outcome::Progressing { .. } => {
             let uid = object.uid().unwrap_or_default();
             context.retries.succeeded(&uid);
             let turn = Timestamp::now().as_second().unsigned_abs();
-            Action::requeue(schedule::jittered(context.intervals.resync, &uid, turn))
+            Action::requeue(schedule::jittered(interval, &uid, turn))
         }
         Outcome::Suspended => Action::await_change(),
     }

@@ -36,8 +36,10 @@ impl Retries {
         match failure.retry {
             Retry::Backoff => jittered(backoff(failures, intervals.longest_backoff), uid, u64::from(failures)),
             Retry::At(time) => {
-                let wait = Duration::try_from(now.duration_until(time)).unwrap_or_default();
-                jittered(wait.max(Duration::from_secs(1)), uid, 0)
+                let wait = Duration::try_from(now.duration_until(time)).unwrap_or_default().max(Duration::from_secs(1));
+                // A tenth of hours would be long to wait for nothing.
+                let spread = wait.min(SPREAD);
+                wait + jittered(spread, uid, 0) - spread
             }
             Retry::Stalled => jittered(intervals.stalled, uid, 0),
         }
@@ -48,6 +50,9 @@ impl Retries {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
+
+/// What waits for the same named time goes on within a tenth of this.
+const SPREAD: Duration = Duration::from_secs(300);
 
 /// 1 s, 2 s, 4 s, ... up to `longest`.
 fn backoff(failures: u32, longest: Duration) -> Duration {
@@ -107,6 +112,6 @@ mod tests {
     fn a_named_time_is_waited_for() {
         let at = Timestamp::from_second(1000).expect("in range");
         let failure = Failure { reason: Reason::RateLimited, message: String::new(), retry: Retry::At(at) };
-        assert!((1000..=1100).contains(&delay(&Retries::default(), &failure)));
+        assert!((1000..=1030).contains(&delay(&Retries::default(), &failure)));
     }
 }

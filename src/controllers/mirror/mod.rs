@@ -71,23 +71,18 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
     };
     let outcome = status::outcome(&outcomes);
     context.report(mirror.as_ref(), status::status(&mirror, &outcomes, Timestamp::now()), &outcome).await?;
-    let soon = next(&context, mirror.as_ref(), &outcome);
-    Ok(match outcome {
-        Outcome::Ready { .. } => {
-            Action::requeue(super::schedule::jittered(interval, &mirror.uid().unwrap_or_default(), 0))
-        }
-        _ => soon,
-    })
+    Ok(next(&context, mirror.as_ref(), &outcome, interval))
 }
 
 async fn fail(mirror: &ImageMirror, context: &Context, failure: Failure) -> Result<Action, Error> {
     let outcome = Outcome::Failed(failure);
     context.report(mirror, mirror.status.clone().unwrap_or_default(), &outcome).await?;
-    Ok(next(context, mirror, &outcome))
+    Ok(next(context, mirror, &outcome, context.intervals.resync))
 }
 
 /// What is known before the first request to a registry.
 struct Prepared {
+    source_host: String,
     source: BTreeMap<String, Reference>,
     credentials: SourceCredentials,
     platforms: PlatformSelection,
@@ -139,7 +134,13 @@ async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<Prepared, Fa
         Destination { registry: destination.registry_ref.name.clone(), repository, ready }
     }))
     .await;
-    Ok(Prepared { source, credentials, platforms: PlatformSelection::only(platforms), destinations })
+    Ok(Prepared {
+        source_host: repository.host().to_owned(),
+        source,
+        credentials,
+        platforms: PlatformSelection::only(platforms),
+        destinations,
+    })
 }
 
 /// The repository's name in ECR: the destination's, or the source's with its host. ECR's names have no colon.
@@ -191,11 +192,10 @@ async fn mirror_all(
     context: &Context,
     prepared: &Prepared,
 ) -> Result<Vec<DestinationOutcome>, Error> {
-    let source_host = prepared.source.values().next().map_or("", |reference| reference.host());
     let engine = context.copier.for_source(prepared.credentials.clone());
     let usable = prepared.destinations.iter().any(|destination| destination.ready.is_ok());
     let mut source =
-        if usable { observe::digests(&engine, &prepared.source, source_host).await } else { BTreeMap::new() };
+        if usable { observe::digests(&engine, &prepared.source, &prepared.source_host).await } else { BTreeMap::new() };
     for (tag, found) in &mut source {
         if matches!(found, Ok(None)) {
             *found = Err(observe::why_missing(&engine, &prepared.source[tag]).await);
@@ -230,7 +230,7 @@ async fn mirror_all(
                 let uri = planned.ecr.repository_uri(&destination.repository);
                 (Some(uri), Ok(apply::apply(context, &route, planned.steps).await))
             }
-            Err(failure) => (known_uri(mirror, &destination.registry), Err(failure)),
+            Err(failure) => (known_uri(mirror, destination), Err(failure)),
         };
         DestinationOutcome { registry: destination.registry.clone(), uri, tags }
     });
@@ -257,8 +257,7 @@ async fn plan_one(
     let engine = context.copier.for_destination(prepared.credentials.clone(), &ecr).map_err(|error| invalid(&error))?;
     let repository = Repository::new(&ecr.host, &destination.repository).map_err(|error| invalid(&error))?;
     let references = references(&repository, &mirror.spec.tags.names).map_err(|error| invalid(&error))?;
-    let source_host = prepared.source.values().next().map_or("", |reference| reference.host());
-    let present = observe::digests(&engine, &references, source_host).await;
+    let present = observe::digests(&engine, &references, &prepared.source_host).await;
     let known = known_destination(mirror, &destination.registry, &ecr.repository_uri(&destination.repository));
     let previous = known.into_iter().flat_map(|known| &known.tags).map(|tag| (tag.name.as_str(), tag)).collect();
     let subset = prepared.platforms != PlatformSelection::All;
@@ -275,9 +274,11 @@ fn known_destination<'a>(mirror: &'a ImageMirror, registry: &str, uri: &str) -> 
     status.destinations.iter().find(|known| known.registry == registry && known.repository_uri.as_deref() == Some(uri))
 }
 
-fn known_uri(mirror: &ImageMirror, registry: &str) -> Option<String> {
-    let status = mirror.status.as_ref()?;
-    status.destinations.iter().find(|known| known.registry == registry)?.repository_uri.clone()
+/// The URI of a destination that can't be reached now, as it was last.
+fn known_uri(mirror: &ImageMirror, destination: &Destination) -> Option<String> {
+    let path = format!("/{}", destination.repository);
+    let known = mirror.status.as_ref()?.destinations.iter().filter(|known| known.registry == destination.registry);
+    known.filter_map(|known| known.repository_uri.clone()).find(|uri| uri.ends_with(&path))
 }
 
 /// Ends when the object is deleted, or changed, or the program stops.

@@ -117,6 +117,10 @@ async fn serve_and_report<K>(object: &K, context: &Context, wanted: Result<Wante
 where
     K: HasStatus<Status = PullSecretStatus>,
 {
+    if object.meta().deletion_timestamp.is_some() {
+        // The garbage collector takes the Secrets away; putting them back would keep the object for ever.
+        return Ok(Action::await_change());
+    }
     let served = match wanted {
         Ok(wanted) => serve(&wanted, context).await.map(|served| (wanted, served)),
         Err(failure) => Err(failure),
@@ -125,18 +129,14 @@ where
         Err(failure) => {
             let outcome = Outcome::Failed(failure);
             context.report(object, object.status().cloned().unwrap_or_default(), &outcome).await?;
-            Ok(next(context, object, &outcome))
+            Ok(next(context, object, &outcome, context.intervals.resync))
         }
         Ok((wanted, served)) => {
             let outcome = status::outcome(&wanted.secret_name, &served);
             context.report(object, status::status(&wanted.secret_name, &served), &outcome).await?;
             Ok(match (&outcome, &served.not_renewed) {
                 (Outcome::Ready { .. }, Some(failure)) => super::retry(context, object, failure),
-                (Outcome::Ready { .. }, None) => {
-                    next(context, object, &outcome);
-                    Action::requeue(until_due(&served))
-                }
-                _ => next(context, object, &outcome),
+                _ => next(context, object, &outcome, until_due(&served)),
             })
         }
     }

@@ -24,7 +24,7 @@ pub(super) async fn reconcile(registry: Arc<EcrRegistry>, context: Arc<Context>)
         Err(failure) => Outcome::Failed(failure),
     };
     context.report(registry.as_ref(), status, &outcome).await?;
-    Ok(next(&context, registry.as_ref(), &outcome))
+    Ok(next(&context, registry.as_ref(), &outcome, context.intervals.resync))
 }
 
 async fn reach(registry: &EcrRegistry, context: &Context) -> Result<Arc<Ecr>, Failure> {

@@ -52,7 +52,7 @@ async fn converge(object: &EcrRepository, context: &Context) -> Result<Action, E
         Err(failure) => (object.status.clone().unwrap_or_default(), Outcome::Failed(failure)),
     };
     context.report(object, status, &outcome).await?;
-    Ok(next(context, object, &outcome))
+    Ok(next(context, object, &outcome, context.intervals.resync))
 }
 
 async fn make_so(object: &EcrRepository, context: &Context) -> Result<apply::Applied, Failure> {
