@@ -141,6 +141,11 @@ impl Context {
             Outcome::Failed(failure) if failure.reason == Reason::Progressing => return,
             Outcome::Failed(failure) => (EventType::Warning, failure.reason, failure.message.clone()),
         };
+        let (kind, name, namespace) = (K::kind(&()), object.name_any(), object.namespace());
+        match type_ {
+            EventType::Normal => tracing::info!(%kind, name, namespace, %reason, note),
+            EventType::Warning => tracing::warn!(%kind, name, namespace, %reason, note),
+        }
         self.event(object, type_, reason.as_str(), note).await;
     }
 
