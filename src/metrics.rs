@@ -22,6 +22,13 @@ struct Kind {
     kind: &'static str,
 }
 
+/// Labels of a request to AWS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AwsCall {
+    service: String,
+    action: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
@@ -36,6 +43,7 @@ pub struct Metrics {
     mirrored_blobs: Family<Outcome, Counter>,
     mirrored_bytes: Counter<u64, AtomicU64>,
     pull_secrets: Family<Outcome, Counter>,
+    aws_calls: Family<AwsCall, Counter>,
 }
 
 impl Metrics {
@@ -48,6 +56,7 @@ impl Metrics {
             mirrored_blobs: Family::default(),
             mirrored_bytes: Counter::default(),
             pull_secrets: Family::default(),
+            aws_calls: Family::default(),
         };
         let ours = registry.sub_registry_with_prefix("ecr_operator");
         ours.register("reconciles", "Reconciles, by kind and result", metrics.reconciles.clone());
@@ -56,6 +65,11 @@ impl Metrics {
         ours.register("mirror_blobs", "Blobs that were looked at, by outcome", metrics.mirrored_blobs.clone());
         ours.register("mirror_bytes", "Bytes of blobs that were copied", metrics.mirrored_bytes.clone());
         ours.register("pull_secret_writes", "Pull secrets that were written, by why", metrics.pull_secrets.clone());
+        ours.register(
+            "aws_calls",
+            "Requests to AWS, each try counted, by service and action",
+            metrics.aws_calls.clone(),
+        );
         ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         metrics
     }
@@ -84,5 +98,10 @@ impl Metrics {
     /// A pull secret was written.
     pub fn pull_secret_written(&self, why: &'static str) {
         self.pull_secrets.get_or_create(&Outcome { outcome: why }).inc();
+    }
+
+    /// A request is sent to AWS.
+    pub fn aws_call(&self, service: &str, action: &str) {
+        self.aws_calls.get_or_create(&AwsCall { service: service.to_owned(), action: action.to_owned() }).inc();
     }
 }

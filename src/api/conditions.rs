@@ -24,6 +24,8 @@ pub enum Reason {
     InvalidSpec,
     /// No EcrRegistry has the name that `registryRef` gives.
     RegistryNotFound,
+    /// `spec.access` of the EcrRegistry does not let the namespace use it so.
+    NamespaceNotAllowed,
     /// The EcrRegistry is there but could not be reached or is not what its spec says.
     RegistryNotReady,
     /// The credentials reach another AWS account than `spec.accountId` names.
@@ -40,7 +42,9 @@ pub enum Reason {
     InvalidParameter,
     /// An ECR quota is used up.
     LimitExceeded,
-    /// The repository exists and belongs to another object.
+    /// `managementPolicy` is `Observe` and the repository does not exist.
+    RepositoryNotFound,
+    /// The repository exists and belongs to another object, or an older object claims it.
     OwnedByAnother,
     /// The repository exists and `spec.adoption` is `Never`.
     AdoptionRefused,
@@ -88,6 +92,7 @@ impl Reason {
             Self::Retrying => "Retrying",
             Self::InvalidSpec => "InvalidSpec",
             Self::RegistryNotFound => "RegistryNotFound",
+            Self::NamespaceNotAllowed => "NamespaceNotAllowed",
             Self::RegistryNotReady => "RegistryNotReady",
             Self::AccountMismatch => "AccountMismatch",
             Self::InvalidCredentials => "InvalidCredentials",
@@ -96,6 +101,7 @@ impl Reason {
             Self::Unreachable => "Unreachable",
             Self::InvalidParameter => "InvalidParameter",
             Self::LimitExceeded => "LimitExceeded",
+            Self::RepositoryNotFound => "RepositoryNotFound",
             Self::OwnedByAnother => "OwnedByAnother",
             Self::AdoptionRefused => "AdoptionRefused",
             Self::ImmutableField => "ImmutableField",

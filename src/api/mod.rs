@@ -7,6 +7,7 @@
 // Printer columns repeat `type_` and `json_path` in one attribute, as kube's derive wants it.
 #![allow(clippy::duplicated_attributes)]
 
+pub mod access;
 mod common;
 pub mod conditions;
 pub mod lifecycle;
@@ -15,8 +16,11 @@ mod pull_secret;
 mod registry;
 mod repository;
 
+pub use access::{AccessGrant, AccessPermissions};
 pub use common::*;
-pub use lifecycle::{Any, Lifecycle, LifecycleRule, Tagged, Untagged};
+pub use lifecycle::{
+    Any, ImageInUse, Lifecycle, LifecyclePreview, LifecycleRule, PreviewAction, PreviewState, Tagged, Untagged,
+};
 pub use mirror::*;
 pub use pull_secret::*;
 pub use registry::*;

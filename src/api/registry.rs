@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,26 @@ pub struct EcrRegistrySpec {
     /// stack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
+
+    /// Which namespaces may use which repositories of this registry; what several entries grant adds up. Without it every
+    /// namespace may use every repository. An empty list lets no namespace in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 200))]
+    pub access: Option<Vec<RegistryAccess>>,
+}
+
+/// Lets namespaces use repositories.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistryAccess {
+    /// The namespaces, by their labels. `{}` is every namespace; `kubernetes.io/metadata.name` is a namespace's name.
+    pub namespace_selector: LabelSelector,
+
+    /// The repositories, by name. `*` stands for any characters, also `/`, `?` for one, and `{namespace}` for the name of the
+    /// namespace that asks.
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256)))]
+    #[x_kube(validation = Rule::new("self.all(r, r.matches('^([a-z0-9._/*?-]|[{]namespace[}])+$'))").message("access.repositories: a pattern is a repository name, in which * stands for any characters, ? for one, and {namespace} for the namespace"))]
+    pub repositories: Vec<String>,
 }
 
 /// How to get AWS credentials.

@@ -35,9 +35,13 @@ pub(super) struct Args {
     #[arg(long, env = "ECR_OPERATOR_LOG_LEVEL", default_value = "info")]
     log_level: String,
 
-    /// How often an object that is ready is compared with AWS again.
+    /// How often the repositories of each registry are listed, and what else is ready is compared with AWS again.
     #[arg(long, env = "ECR_OPERATOR_RESYNC_INTERVAL", default_value = "10m", value_parser = duration)]
     resync_interval: Duration,
+
+    /// How often a repository is compared with what the list does not show: tags, lifecycle policy, repository policy.
+    #[arg(long, env = "ECR_OPERATOR_AUDIT_INTERVAL", default_value = "1h", value_parser = duration)]
+    audit_interval: Duration,
 
     /// How often an object that is stalled is tried again.
     #[arg(long, env = "ECR_OPERATOR_STALLED_INTERVAL", default_value = "5m", value_parser = duration)]
@@ -81,6 +85,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let settings = Settings {
         intervals: Intervals {
             resync: args.resync_interval,
+            audit: args.audit_interval,
             stalled: args.stalled_interval,
             longest_backoff: args.max_backoff,
         },

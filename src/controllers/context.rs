@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use kube::ResourceExt as _;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
+use super::access::{Use, authorise};
+use super::audits::Audits;
+use super::claims::Claims;
 use super::failure::Failure;
 use super::mirror::Copier;
 use super::pull_secret::Stores;
@@ -26,6 +30,10 @@ pub struct Context {
     pub registries: Cache<EcrRegistry>,
     /// All EcrRepository objects.
     pub repositories: Cache<EcrRepository>,
+    /// Who claims which repository.
+    pub claims: Arc<Claims>,
+    /// When repositories are compared in full.
+    pub audits: Audits,
     /// All ImageMirror objects.
     pub mirrors: Cache<ImageMirror>,
     /// What pull secrets depend on.
@@ -47,20 +55,52 @@ pub struct Context {
 }
 
 impl Context {
-    /// The connection to the registry that a reference names.
-    pub async fn registry(&self, reference: &RegistryRef) -> Result<Arc<Ecr>, Failure> {
+    /// The connection to the registry that a reference names, for what an object in `namespace` wants of it.
+    ///
+    /// Every use of a registry by a namespaced object, or on behalf of a namespace, comes through here or through
+    /// [`Self::authorise`]: `spec.access` is checked each time, against the labels that the namespace has now.
+    pub async fn registry(
+        &self,
+        reference: &RegistryRef,
+        namespace: &str,
+        wanted: Use<'_>,
+    ) -> Result<Arc<Ecr>, Failure> {
+        let registry = self.registry_object(reference).await?;
+        self.authorise(&registry, namespace, wanted).await?;
+        self.connect(&registry).await
+    }
+
+    /// The EcrRegistry that a reference names.
+    pub async fn registry_object(&self, reference: &RegistryRef) -> Result<Arc<EcrRegistry>, Failure> {
         self.registries.filled().await;
-        let Some(registry) = self.registries.store.get(&ObjectRef::new(&reference.name)) else {
-            return Err(Failure::stalled(
+        self.registries.store.get(&ObjectRef::new(&reference.name)).ok_or_else(|| {
+            Failure::stalled(
                 Reason::RegistryNotFound,
                 format!("there is no EcrRegistry {:?}: create it, or correct registryRef.name", reference.name),
-            ));
-        };
-        self.pool.connect(&registry).await.map_err(|error| {
+            )
+        })
+    }
+
+    /// Whether a namespace may use a registry so. A namespace that is not known gets nothing.
+    pub async fn authorise(&self, registry: &EcrRegistry, namespace: &str, wanted: Use<'_>) -> Result<(), Failure> {
+        if registry.spec.access.is_none() {
+            return Ok(());
+        }
+        self.pull_secrets.namespaces.filled().await;
+        match self.pull_secrets.namespaces.store.get(&ObjectRef::new(namespace)) {
+            Some(known) => authorise(registry, namespace, known.labels(), wanted),
+            // Younger than what the watch has told so far, or gone.
+            None => Err(Failure::transient(Reason::Progressing, format!("waiting to see namespace {namespace}"))),
+        }
+    }
+
+    /// The connection to a registry whose use was authorised.
+    pub async fn connect(&self, registry: &EcrRegistry) -> Result<Arc<Ecr>, Failure> {
+        self.pool.connect(registry).await.map_err(|error| {
             let cause = Failure::from(error);
             Failure {
                 reason: Reason::RegistryNotReady,
-                message: format!("EcrRegistry {:?} can't be used: {}", reference.name, cause.message),
+                message: format!("EcrRegistry {:?} can't be used: {}", registry.name_any(), cause.message),
                 retry: cause.retry,
             }
         })

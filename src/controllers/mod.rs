@@ -4,6 +4,9 @@
 //! it, and telling. A failure is part of an object's status, not an error of the program; only the API server failing
 //! makes a reconcile an error.
 
+mod access;
+mod audits;
+mod claims;
 mod context;
 mod failure;
 mod mirror;
@@ -14,6 +17,7 @@ mod repository;
 mod run;
 mod schedule;
 mod signals;
+mod sweeps;
 mod watches;
 
 use std::time::Duration;

@@ -7,20 +7,23 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, future};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::audits::Audits;
+use super::claims::Claims;
 use super::context::Context;
 use super::pull_secret::{Stores, Verified};
 use super::schedule::{Intervals, Retries};
 use super::signals::{Signal, Signals};
-use super::watches::{watch_namespaces, watch_objects, watch_registries, watch_secrets};
+use super::sweeps::sweep_regularly;
+use super::watches::{watch_namespaces, watch_objects, watch_registries, watch_repositories, watch_secrets};
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
 use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::Pool;
@@ -87,7 +90,8 @@ pub async fn run(
 
     let signals = Signals::default();
     let (registries, registry_stream) = watch_registries(client.clone(), signals.clone());
-    let (repositories, repository_stream) = watch_objects::<EcrRepository>(client.clone());
+    let claims = Arc::new(Claims::default());
+    let (repositories, repository_stream) = watch_repositories(client.clone(), signals.clone(), claims.clone());
     let (mirrors, mirror_stream) = watch_objects::<ImageMirror>(client.clone());
     let (pull_secrets, pull_secret_stream) = watch_objects::<EcrPullSecret>(client.clone());
     let (cluster_pull_secrets, cluster_pull_secret_stream) = watch_objects::<ClusterEcrPullSecret>(client.clone());
@@ -96,9 +100,11 @@ pub async fn run(
     let reporter = Reporter { controller: "ecr-operator".to_owned(), instance: None };
     let context = Arc::new(Context {
         client: client.clone(),
-        pool: Pool::default(),
+        pool: Pool::new(metrics.clone()),
         registries: registries.clone(),
         repositories: repositories.clone(),
+        claims,
+        audits: Audits::new(settings.intervals.audit, Timestamp::now()),
         mirrors: mirrors.clone(),
         pull_secrets: Stores { secrets: secret_store, namespaces: namespace_store, verified: Verified::default() },
         cluster,
@@ -114,22 +120,29 @@ pub async fn run(
     let repository_controller = Controller::for_stream(repository_stream, repositories.store.clone()).reconcile_on(
         signals.objects(repositories.store.clone(), |object, signal| {
             is_about_registry(signal, [&object.spec.registry_ref])
+                || is_about_namespace(signal, object)
+                || repository::is_about(signal, object)
         }),
     );
-    let mirror_controller = Controller::for_stream(mirror_stream, mirrors.store.clone())
-        .owns(Api::<EcrRepository>::all(client.clone()), watcher::Config::default())
-        .reconcile_on(signals.objects(mirrors.store.clone(), |object, signal| {
+    let mirror_controller = Controller::for_stream(mirror_stream, mirrors.store.clone()).reconcile_on(signals.objects(
+        mirrors.store.clone(),
+        |object, signal| {
             is_about_registry(signal, object.spec.destinations.iter().map(|destination| &destination.registry_ref))
-        }));
+                || is_about_namespace(signal, object)
+                || matches!(signal, Signal::Controlled { by } if object.metadata.uid.as_ref() == Some(by))
+        },
+    ));
     let pull_secret_controller = Controller::for_stream(pull_secret_stream, pull_secrets.store.clone()).reconcile_on(
         signals.objects(pull_secrets.store.clone(), |object, signal| {
-            is_about_secret(signal, object) || is_about_registry(signal, &object.spec.registries)
+            is_about_secret(signal, object)
+                || is_about_registry(signal, &object.spec.registries)
+                || is_about_namespace(signal, object)
         }),
     );
     let cluster_pull_secret_controller =
         Controller::for_stream(cluster_pull_secret_stream, cluster_pull_secrets.store.clone()).reconcile_on(
             signals.objects(cluster_pull_secrets.store.clone(), |object, signal| {
-                *signal == Signal::Namespace
+                matches!(signal, Signal::Namespace(_))
                     || is_about_secret(signal, object)
                     || is_about_registry(signal, &object.spec.registries)
             }),
@@ -164,6 +177,7 @@ pub async fn run(
     tokio::spawn(ready);
     let mut tasks = JoinSet::new();
     tasks.spawn(watches);
+    tasks.spawn(sweep_regularly(context.clone(), signals.clone()));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
     tasks.spawn(drive(mirror_controller, MIRROR_CONCURRENCY, mirror::reconcile, &context));
@@ -249,6 +263,10 @@ fn short_name<K>() -> &'static str {
 
 fn is_about_registry<'a>(signal: &Signal, references: impl IntoIterator<Item = &'a RegistryRef>) -> bool {
     matches!(signal, Signal::Registry(name) if references.into_iter().any(|reference| reference.name == *name))
+}
+
+fn is_about_namespace<K: Resource>(signal: &Signal, object: &K) -> bool {
+    matches!(signal, Signal::Namespace(name) if object.meta().namespace.as_ref() == Some(name))
 }
 
 fn is_about_secret<K: Resource>(signal: &Signal, object: &K) -> bool {

@@ -12,8 +12,10 @@ use super::failure::{Failure, Retry};
 /// How often things are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intervals {
-    /// How often an object that is ready is compared with AWS again.
+    /// How often a registry's repositories are listed, and what else is ready is compared with AWS again.
     pub resync: Duration,
+    /// How often a repository is compared with what the list does not show: tags and policies.
+    pub audit: Duration,
     /// How often a stalled object is tried again.
     pub stalled: Duration,
     /// The longest delay between retries of a failure that may pass.
@@ -61,10 +63,14 @@ fn backoff(failures: u32, longest: Duration) -> Duration {
 
 /// The duration plus up to a tenth, the same for the same seed and turn: what starts together does not stay together.
 pub fn jittered(duration: Duration, seed: &str, turn: u64) -> Duration {
+    duration + duration.mul_f64(share(seed, turn) / 10.0)
+}
+
+/// A number from 0 to less than 1, the same for the same seed and turn, and spread evenly over seeds.
+pub fn share(seed: &str, turn: u64) -> f64 {
     let mut hasher = DefaultHasher::new();
     (seed, turn).hash(&mut hasher);
-    let share = (hasher.finish() % 1000) as f64 / 10_000.0;
-    duration + duration.mul_f64(share)
+    (hasher.finish() % 1000) as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -74,6 +80,7 @@ mod tests {
 
     const INTERVALS: Intervals = Intervals {
         resync: Duration::from_secs(600),
+        audit: Duration::from_secs(3600),
         stalled: Duration::from_secs(300),
         longest_backoff: Duration::from_secs(60),
     };

@@ -3,11 +3,16 @@
 //! A controller that looks something up in a shared store must not be woken before the store knows the news. So the watch
 //! fills the store first and signals then, and there is one watch however many listen.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use futures::{Stream, StreamExt as _, stream};
 use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+
+use super::claims::Claim;
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +24,22 @@ pub enum Signal {
         /// UID of the object.
         owner: String,
     },
-    /// A namespace.
-    Namespace,
+    /// The namespace of this name.
+    Namespace(String),
+    /// An object that another one controls, by the UID of the controlling object.
+    Controlled {
+        /// UID of the object in control.
+        by: String,
+    },
+    /// Repositories in ECR that are not as they were at the sweep before.
+    Repositories {
+        /// Name of the EcrRegistry.
+        registry: String,
+        /// Names of the repositories.
+        names: Arc<BTreeSet<String>>,
+    },
+    /// An object gave up its claim to a repository for which others wait.
+    Claim(Claim),
     /// Anything: a watch started anew, or a listener was too slow to hear everything.
     Anything,
 }

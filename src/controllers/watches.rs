@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -15,8 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::chain;
+use super::claims::Claims;
 use super::signals::{Signal, Signals};
-use crate::api::{EcrRegistry, MANAGED_BY, MANAGED_BY_LABEL, SYNC_AT};
+use crate::api::{EcrRegistry, EcrRepository, MANAGED_BY, MANAGED_BY_LABEL, SYNC_AT};
 
 /// Objects of a kind as a watch shows them.
 #[derive(Clone)]
@@ -66,13 +68,27 @@ pub(super) fn watch_objects<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
+    watch_and(client, |_| {})
+}
+
+/// Like [`watch_objects`], and calls `news` for every event when the store shows it.
+fn watch_and<K>(
+    client: Client,
+    news: impl Fn(&Event<K>) + Send + 'static,
+) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
     let (store, writer) = reflector::store();
     let (cache, filled) = Cache::new(store);
     let stream = watcher(Api::<K>::all(client), watcher::Config::default())
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
-        .inspect_ok(move |event| filled.observe(event))
+        .inspect_ok(move |event| {
+            filled.observe(event);
+            news(event);
+        })
         .applied_objects()
         .predicate_filter(changed(), Default::default());
     (cache, stream)
@@ -91,19 +107,31 @@ pub(super) fn watch_registries(
     client: Client,
     signals: Signals,
 ) -> (Cache<EcrRegistry>, impl Stream<Item = Result<EcrRegistry, watcher::Error>> + Send + 'static) {
-    let (store, writer) = reflector::store();
-    let (cache, filled) = Cache::new(store);
-    let stream = watcher(Api::<EcrRegistry>::all(client), watcher::Config::default())
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .inspect_ok(move |event| {
-            filled.observe(event);
-            signal(&signals, event, |registry| Signal::Registry(registry.name_any()));
-        })
-        .applied_objects()
-        .predicate_filter(changed(), Default::default());
-    (cache, stream)
+    watch_and(client, move |event| {
+        signal(&signals, event, |registry: &EcrRegistry| Signal::Registry(registry.name_any()))
+    })
+}
+
+/// Like [`watch_objects`], keeps the claims, tells who waits for one that was given up, and tells a mirror when one of its
+/// repositories changed in any way, its status included.
+pub(super) fn watch_repositories(
+    client: Client,
+    signals: Signals,
+    claims: Arc<Claims>,
+) -> (Cache<EcrRepository>, impl Stream<Item = Result<EcrRepository, watcher::Error>> + Send + 'static) {
+    watch_and(client, move |event| {
+        if let Some(claim) = claims.observe(event) {
+            signals.send(Signal::Claim(claim));
+        }
+        match event {
+            Event::Apply(object) | Event::Delete(object) => {
+                let owners = object.owner_references().iter().filter(|owner| owner.controller == Some(true));
+                owners.for_each(|owner| signals.send(Signal::Controlled { by: owner.uid.clone() }));
+            }
+            Event::InitDone => signals.send(Signal::Anything),
+            Event::Init | Event::InitApply(_) => {}
+        }
+    })
 }
 
 type SecretMetadata = PartialObjectMeta<Secret>;
@@ -144,7 +172,7 @@ pub(super) fn watch_namespaces(
         .reflect(writer);
     let watch = drive(stream, move |event| {
         filled.observe(event);
-        signal(&signals, event, |_: &NamespaceMetadata| Signal::Namespace);
+        signal(&signals, event, |namespace: &NamespaceMetadata| Signal::Namespace(namespace.name_any()));
     });
     (cache, watch)
 }

@@ -8,10 +8,16 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::{Builder, tls};
 
+use super::calls::EveryCall;
 use super::error::EcrError;
 use super::host::registry_host;
+use super::listing::Listing;
 use super::token::TokenCache;
 use crate::api::{AssumeRole, EcrRegistrySpec};
+use crate::metrics::Metrics;
+
+/// How often a call is tried before its failure is reported.
+const ATTEMPTS: u32 = 4;
 
 /// A connection to one private registry, with credentials that reach the account that was asked for.
 #[derive(Debug)]
@@ -19,6 +25,7 @@ pub struct Ecr {
     pub(super) api: aws_sdk_ecr::Client,
     sts: aws_sdk_sts::Client,
     pub(super) tokens: TokenCache,
+    pub(super) listing: Listing,
     /// Who the credentials are.
     pub identity: Identity,
     /// The region that the registry is in.
@@ -63,7 +70,7 @@ pub enum ConnectError {
 
 impl Ecr {
     /// Connects to the registry that `spec` describes and makes sure that it is the right account.
-    pub async fn connect(spec: &EcrRegistrySpec) -> Result<Self, ConnectError> {
+    pub async fn connect(spec: &EcrRegistrySpec, metrics: &Metrics) -> Result<Self, ConnectError> {
         let config = sdk_config(spec).await;
         let sts = aws_sdk_sts::Client::new(&config);
         let identity = caller_identity(&sts).await?;
@@ -81,7 +88,9 @@ impl Ecr {
             Some(url) => host_of(url).ok_or_else(|| ConnectError::RegistryEndpoint(url.clone()))?,
             None => registry_host(&identity.account_id, &spec.region),
         };
-        let mut api = aws_sdk_ecr::config::Builder::from(&config);
+        let mut api = aws_sdk_ecr::config::Builder::from(&config)
+            .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
+            .interceptor(EveryCall::new(&identity.account_id, &spec.region, metrics.clone()));
         if let Some(url) = endpoints.api {
             api = api.endpoint_url(url);
         }
@@ -89,6 +98,7 @@ impl Ecr {
             api: aws_sdk_ecr::Client::from_conf(api.build()),
             sts,
             tokens: TokenCache::default(),
+            listing: Listing::default(),
             identity,
             region: spec.region.clone(),
             host,
@@ -111,7 +121,7 @@ impl Ecr {
 async fn sdk_config(spec: &EcrRegistrySpec) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(spec.region.clone()))
-        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))

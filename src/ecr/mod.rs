@@ -3,10 +3,14 @@
 //! [`Pool`] connects to the registries that EcrRegistry objects describe, one [`Ecr`] each. An `Ecr` is proof that its
 //! credentials reach the account that the object asks for.
 
+mod calls;
 mod connect;
 mod error;
 mod host;
 pub mod lifecycle;
+mod listing;
+pub mod policy;
+mod policy_calls;
 mod pool;
 mod repositories;
 mod token;
@@ -14,5 +18,5 @@ mod token;
 pub use connect::{ConnectError, Ecr, Identity};
 pub use error::{EcrError, ErrorKind};
 pub use pool::Pool;
-pub use repositories::{Encryption, NewRepository, Repository, TagMutability};
+pub use repositories::{Encryption, Mutability, NewRepository, Repository, TagMutability};
 pub use token::Token;

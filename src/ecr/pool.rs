@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::connect::{ConnectError, Ecr};
 use crate::api::EcrRegistry;
+use crate::metrics::Metrics;
 
 /// How long a failure to connect is remembered, so that a thousand objects don't ask AWS the same question.
 const REMEMBER_FAILURE: Duration = Duration::from_secs(2);
@@ -17,8 +18,9 @@ const REMEMBER_FAILURE: Duration = Duration::from_secs(2);
 type Attempt = Arc<OnceCell<(Instant, Result<Arc<Ecr>, ConnectError>)>>;
 
 /// Connections by the registry's name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
+    metrics: Metrics,
     attempts: Mutex<HashMap<String, (Version, Attempt)>>,
 }
 
@@ -26,12 +28,32 @@ pub struct Pool {
 type Version = (Option<String>, Option<i64>);
 
 impl Pool {
+    /// No connections yet; calls will be counted in `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, attempts: Mutex::default() }
+    }
+
     /// The connection to `registry`, made now if there is none for its present spec.
     pub async fn connect(&self, registry: &EcrRegistry) -> Result<Arc<Ecr>, ConnectError> {
         let attempt = self.attempt(registry);
-        let (_, outcome) =
-            attempt.get_or_init(|| async { (Instant::now(), Ecr::connect(&registry.spec).await.map(Arc::new)) }).await;
+        let connect = || async { (Instant::now(), Ecr::connect(&registry.spec, &self.metrics).await.map(Arc::new)) };
+        let (_, outcome) = attempt.get_or_init(connect).await;
         outcome.clone()
+    }
+
+    /// The connections that work, by the registry's name.
+    pub fn connected(&self) -> Vec<(String, Arc<Ecr>)> {
+        let attempts = self.lock();
+        let connected = attempts.iter().filter_map(|(name, (_, attempt))| {
+            let (_, outcome) = attempt.get()?;
+            Some((name.clone(), outcome.as_ref().ok()?.clone()))
+        });
+        connected.collect()
+    }
+
+    /// Forgets the connection to a registry that is gone.
+    pub fn forget(&self, registry: &str) {
+        self.lock().remove(registry);
     }
 
     fn attempt(&self, registry: &EcrRegistry) -> Attempt {

@@ -1,20 +1,52 @@
 //! Calls on repositories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ecr::types::{self as sdk, EncryptionConfiguration, ImageScanningConfiguration, Tag};
+use aws_sdk_ecr::types::{
+    self as sdk, EncryptionConfiguration, ImageScanningConfiguration, ImageTagMutabilityExclusionFilter, Tag,
+};
+use k8s_openapi::jiff::Timestamp;
 
 use super::connect::Ecr;
 use super::error::{EcrError, ErrorKind};
 pub use crate::api::{Encryption, TagMutability};
 
+/// Whether tags can be moved, and the tags for which it is the other way round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutability {
+    /// What holds for every tag that no filter matches.
+    pub mode: TagMutability,
+    /// ECR's exclusion filters: `*` stands for any characters. Their order means nothing.
+    pub except: BTreeSet<String>,
+}
+
+impl From<TagMutability> for Mutability {
+    fn from(mode: TagMutability) -> Self {
+        Self { mode, except: BTreeSet::new() }
+    }
+}
+
+impl std::fmt::Display for Mutability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.mode)?;
+        if !self.except.is_empty() {
+            write!(f, " except {}", self.except.iter().map(String::as_str).collect::<Vec<_>>().join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 /// A repository as ECR has it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Repository {
+    /// Name of the repository.
+    pub name: String,
     /// ARN of the repository.
     pub arn: String,
+    /// When it was created: tells a repository from an earlier one of the same name.
+    pub created_at: Option<Timestamp>,
     /// Whether tags can be moved. `None`: a mode that the spec has no word for.
-    pub tag_mutability: Option<TagMutability>,
+    pub tag_mutability: Option<Mutability>,
     /// Whether images are scanned when they are pushed.
     pub scan_on_push: bool,
     /// Encryption at rest. `None`: a kind that the spec has no word for.
@@ -27,7 +59,7 @@ pub struct NewRepository {
     /// Name of the repository.
     pub name: String,
     /// Whether tags can be moved; ECR's default without.
-    pub tag_mutability: Option<TagMutability>,
+    pub tag_mutability: Option<Mutability>,
     /// Whether images are scanned when they are pushed; ECR's default without.
     pub scan_on_push: Option<bool>,
     /// Encryption at rest; ECR's default without.
@@ -45,15 +77,34 @@ impl Ecr {
         answer.repositories.unwrap_or_default().into_iter().next().map(|found| repository(OPERATION, found)).transpose()
     }
 
+    /// All repositories of the registry.
+    pub(super) async fn all_repositories(&self) -> Result<Vec<Repository>, EcrError> {
+        const OPERATION: &str = "ecr:DescribeRepositories";
+        const PAGE: i32 = 1000;
+        let mut pages = self.api.describe_repositories().max_results(PAGE).into_paginator().send();
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await {
+            for found in page.map_err(|error| EcrError::new(OPERATION, &error))?.repositories.unwrap_or_default() {
+                all.push(repository(OPERATION, found)?);
+            }
+        }
+        Ok(all)
+    }
+
     /// Creates a repository.
     pub async fn create_repository(&self, new: NewRepository) -> Result<Repository, EcrError> {
         const OPERATION: &str = "ecr:CreateRepository";
         let NewRepository { name, tag_mutability, scan_on_push, encryption, tags } = new;
+        let (mutability, exclusions) = match tag_mutability {
+            Some(wanted) => (Some(sdk_mutability(&wanted)), sdk_exclusions(OPERATION, wanted)?),
+            None => (None, None),
+        };
         let answer = self
             .api
             .create_repository()
             .repository_name(name)
-            .set_image_tag_mutability(tag_mutability.map(sdk_mutability))
+            .set_image_tag_mutability(mutability)
+            .set_image_tag_mutability_exclusion_filters(exclusions)
             .set_image_scanning_configuration(scan_on_push.map(sdk_scanning))
             .set_encryption_configuration(encryption.map(sdk_encryption).transpose()?)
             .set_tags(Some(sdk_tags(OPERATION, tags)?))
@@ -61,13 +112,17 @@ impl Ecr {
             .await
             .map_err(|error| EcrError::new(OPERATION, &error))?;
         let created = answer.repository.ok_or_else(|| EcrError::incomplete(OPERATION, "repository"))?;
-        repository(OPERATION, created)
+        let created = repository(OPERATION, created)?;
+        self.learn(created.clone());
+        Ok(created)
     }
 
     /// Deletes a repository; with `force` with all its images. One that is gone already counts as deleted.
     pub async fn delete_repository(&self, name: &str, force: bool) -> Result<(), EcrError> {
         let answer = self.api.delete_repository().repository_name(name).force(force).send().await;
-        if_found("ecr:DeleteRepository", answer).map(drop)
+        if_found("ecr:DeleteRepository", answer)?;
+        self.forget(name);
+        Ok(())
     }
 
     /// How many images a repository has, counted up to `limit`.
@@ -86,15 +141,18 @@ impl Ecr {
     }
 
     /// Sets whether tags can be moved.
-    pub async fn put_tag_mutability(&self, name: &str, mutability: TagMutability) -> Result<(), EcrError> {
+    pub async fn put_tag_mutability(&self, name: &str, mutability: Mutability) -> Result<(), EcrError> {
+        const OPERATION: &str = "ecr:PutImageTagMutability";
         self.api
             .put_image_tag_mutability()
             .repository_name(name)
-            .image_tag_mutability(sdk_mutability(mutability))
+            .image_tag_mutability(sdk_mutability(&mutability))
+            .set_image_tag_mutability_exclusion_filters(sdk_exclusions(OPERATION, mutability.clone())?)
             .send()
             .await
-            .map(drop)
-            .map_err(|error| EcrError::new("ecr:PutImageTagMutability", &error))
+            .map_err(|error| EcrError::new(OPERATION, &error))?;
+        self.change_listed(name, |repository| repository.tag_mutability = Some(mutability));
+        Ok(())
     }
 
     /// Sets whether images are scanned when they are pushed.
@@ -105,8 +163,9 @@ impl Ecr {
             .image_scanning_configuration(sdk_scanning(scan_on_push))
             .send()
             .await
-            .map(drop)
-            .map_err(|error| EcrError::new("ecr:PutImageScanningConfiguration", &error))
+            .map_err(|error| EcrError::new("ecr:PutImageScanningConfiguration", &error))?;
+        self.change_listed(name, |repository| repository.scan_on_push = scan_on_push);
+        Ok(())
     }
 
     /// The text of the repository's lifecycle policy, if it has one.
@@ -133,11 +192,11 @@ impl Ecr {
         if_found("ecr:DeleteLifecyclePolicy", answer).map(drop)
     }
 
-    /// The AWS tags of a repository.
-    pub async fn tags(&self, arn: &str) -> Result<BTreeMap<String, String>, EcrError> {
+    /// The AWS tags of a repository, if it exists.
+    pub async fn tags(&self, arn: &str) -> Result<Option<BTreeMap<String, String>>, EcrError> {
         let answer = self.api.list_tags_for_resource().resource_arn(arn).send().await;
-        let tags = if_found("ecr:ListTagsForResource", answer)?.and_then(|answer| answer.tags).unwrap_or_default();
-        Ok(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+        let tags = if_found("ecr:ListTagsForResource", answer)?.map(|answer| answer.tags.unwrap_or_default());
+        Ok(tags.map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect()))
     }
 
     /// Adds AWS tags, or changes their values.
@@ -167,7 +226,7 @@ impl Ecr {
 }
 
 /// The answer, or `None` where AWS says that what the call names does not exist.
-fn if_found<T, E>(
+pub(super) fn if_found<T, E>(
     operation: &'static str,
     answer: Result<T, aws_sdk_ecr::error::SdkError<E>>,
 ) -> Result<Option<T>, EcrError>
@@ -184,13 +243,21 @@ where
 }
 
 fn repository(operation: &'static str, found: sdk::Repository) -> Result<Repository, EcrError> {
+    let except = found.image_tag_mutability_exclusion_filters.unwrap_or_default().into_iter().map(|it| it.filter);
+    let mode = found.image_tag_mutability.and_then(|mutability| match mutability {
+        sdk::ImageTagMutability::Mutable | sdk::ImageTagMutability::MutableWithExclusion => {
+            Some(TagMutability::Mutable)
+        }
+        sdk::ImageTagMutability::Immutable | sdk::ImageTagMutability::ImmutableWithExclusion => {
+            Some(TagMutability::Immutable)
+        }
+        _ => None,
+    });
     Ok(Repository {
+        name: found.repository_name.ok_or_else(|| EcrError::incomplete(operation, "repositoryName"))?,
         arn: found.repository_arn.ok_or_else(|| EcrError::incomplete(operation, "repositoryArn"))?,
-        tag_mutability: found.image_tag_mutability.and_then(|mutability| match mutability {
-            sdk::ImageTagMutability::Mutable => Some(TagMutability::Mutable),
-            sdk::ImageTagMutability::Immutable => Some(TagMutability::Immutable),
-            _ => None,
-        }),
+        created_at: found.created_at.and_then(|time| Timestamp::from_second(time.secs()).ok()),
+        tag_mutability: mode.map(|mode| Mutability { mode, except: except.collect() }),
         scan_on_push: found.image_scanning_configuration.is_some_and(|scanning| scanning.scan_on_push),
         encryption: found.encryption_configuration.and_then(|encryption| {
             let type_ = match encryption.encryption_type {
@@ -204,11 +271,29 @@ fn repository(operation: &'static str, found: sdk::Repository) -> Result<Reposit
     })
 }
 
-fn sdk_mutability(mutability: TagMutability) -> sdk::ImageTagMutability {
-    match mutability {
-        TagMutability::Mutable => sdk::ImageTagMutability::Mutable,
-        TagMutability::Immutable => sdk::ImageTagMutability::Immutable,
+fn sdk_mutability(mutability: &Mutability) -> sdk::ImageTagMutability {
+    match (mutability.mode, mutability.except.is_empty()) {
+        (TagMutability::Mutable, true) => sdk::ImageTagMutability::Mutable,
+        (TagMutability::Mutable, false) => sdk::ImageTagMutability::MutableWithExclusion,
+        (TagMutability::Immutable, true) => sdk::ImageTagMutability::Immutable,
+        (TagMutability::Immutable, false) => sdk::ImageTagMutability::ImmutableWithExclusion,
     }
+}
+
+/// The filters, or none: ECR refuses an empty list of them.
+fn sdk_exclusions(
+    operation: &'static str,
+    mutability: Mutability,
+) -> Result<Option<Vec<ImageTagMutabilityExclusionFilter>>, EcrError> {
+    let filters = mutability.except.into_iter().map(|filter| {
+        ImageTagMutabilityExclusionFilter::builder()
+            .filter_type(sdk::ImageTagMutabilityExclusionFilterType::Wildcard)
+            .filter(filter)
+            .build()
+            .map_err(|error| invalid(operation, &error))
+    });
+    let filters = filters.collect::<Result<Vec<_>, _>>()?;
+    Ok((!filters.is_empty()).then_some(filters))
 }
 
 fn sdk_scanning(scan_on_push: bool) -> ImageScanningConfiguration {

@@ -24,6 +24,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 use oci_copy::{Engine, Platform, PlatformSelection, Reference, Repository};
 
+use super::access::Use;
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
@@ -122,13 +123,15 @@ async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<Prepared, Fa
     let names: Vec<String> = wanted.iter().filter_map(|(_, _, child)| child.as_ref().map(|it| it.name_any())).collect();
     child::remove_left_over(context, mirror, &names).await?;
 
+    let namespace = mirror.namespace().unwrap_or_default();
+    let namespace = namespace.as_str();
     let destinations = future::join_all(wanted.into_iter().map(|(destination, repository, child)| async move {
         let ready = match &child {
             Some(child) => child::ensure(context, mirror, child).await,
             None => Ok(()),
         };
         let ready = match ready {
-            Ok(()) => context.registry(&destination.registry_ref).await,
+            Ok(()) => context.registry(&destination.registry_ref, namespace, Use::Repository(&repository)).await,
             Err(failure) => Err(failure),
         };
         Destination { registry: destination.registry_ref.name.clone(), repository, ready }

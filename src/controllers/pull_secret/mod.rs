@@ -18,6 +18,7 @@ use kube::core::{PartialObjectMeta, Selector, SelectorExt as _};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
+use super::access::Use;
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
@@ -44,6 +45,7 @@ pub struct Stores {
 }
 
 /// What both kinds come down to.
+#[derive(Clone)]
 struct Wanted {
     registries: Vec<RegistryRef>,
     secret_name: String,
@@ -155,16 +157,30 @@ fn until_due(served: &Served) -> Duration {
 async fn serve(wanted: &Wanted, context: &Context) -> Result<Served, Failure> {
     context.pull_secrets.secrets.filled().await;
     let mut registries: Vec<Arc<Ecr>> = Vec::new();
+    let mut allowed = wanted.clone();
+    let mut refused = BTreeMap::new();
     for reference in &wanted.registries {
-        let ecr = context.registry(reference).await?;
+        let registry = context.registry_object(reference).await?;
+        for namespace in &wanted.namespaces {
+            if let Err(failure) = context.authorise(&registry, namespace, Use::Anything).await {
+                // What may not be used any more is taken away. What is not known yet is left as it is.
+                if failure.is_stalled() {
+                    allowed.namespaces.remove(namespace);
+                }
+                refused.insert(namespace.clone(), failure);
+            }
+        }
+        let ecr = context.connect(&registry).await?;
         if registries.iter().all(|known| known.host != ecr.host) {
             registries.push(ecr);
         }
     }
+    let wanted = &allowed;
     let hosts: BTreeSet<String> = registries.iter().map(|ecr| ecr.host.clone()).collect();
 
     let now = Timestamp::now();
-    let mut decisions = stream::iter(wanted.namespaces.clone())
+    let served_now = wanted.namespaces.iter().filter(|namespace| !refused.contains_key(*namespace)).cloned();
+    let mut decisions = stream::iter(served_now.collect::<Vec<_>>())
         .map(|namespace| {
             let hosts = &hosts;
             async move {
@@ -182,8 +198,7 @@ async fn serve(wanted: &Wanted, context: &Context) -> Result<Served, Failure> {
         decisions.iter().any(|(_, decision)| matches!(decision, Ok(Decision::Create | Decision::Update { .. })));
     let document = if needs_writing { Some(document(&registries).await) } else { None };
 
-    let mut served =
-        Served { expires_at: None, renew_at: None, namespaces: 0, not_renewed: None, failed: BTreeMap::new() };
+    let mut served = Served { expires_at: None, renew_at: None, namespaces: 0, not_renewed: None, failed: refused };
     let mut outcomes = stream::iter(decisions)
         .map(|(namespace, decision)| {
             let document = document.as_ref();

@@ -1,120 +1,268 @@
 //! EcrRepository: one repository, kept as the spec says.
 //!
-//! [`observe`] reads what ECR has, [`plan`] decides what to do about it, [`apply`] does it, [`status`] tells.
+//! [`due`] decides from the list of repositories, which all objects share, whether there is anything to do. If so,
+//! [`observe`] reads the rest of what ECR has, [`plan`] decides what to do about it, [`apply`] does it, [`status`] tells.
 
+pub(crate) mod action;
 mod apply;
-mod observe;
-mod owner;
-mod plan;
+pub(crate) mod desired;
+mod due;
+mod leave;
+pub(crate) mod observe;
+pub(crate) mod owner;
+pub(crate) mod plan;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use kube::runtime::controller::Action;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::Action as Requeue;
 use kube::runtime::events::EventType;
 use kube::runtime::finalizer::{Event, finalizer};
 use kube::{Api, ResourceExt as _};
 
+use super::access::Use;
+use super::claims::Claim;
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
-use super::{Error, next};
+use super::signals::Signal;
+use super::{Error, retry};
 use crate::api::conditions::Reason;
-use crate::api::{DeletionPolicy, EcrRepository, FINALIZER};
-use crate::ecr::ErrorKind;
+use crate::api::{EcrRepository, EcrRepositoryStatus, FINALIZER, ManagementPolicy};
+use crate::ecr::{Ecr, ErrorKind, Repository};
+use action::{Action, in_words};
+use apply::Applied;
+use desired::Desired;
+use due::{Due, due};
+use observe::{Depth, Existing, Observed, observe};
 use owner::Owner;
-use plan::Deletion;
 
 /// Reconciles one EcrRepository, or takes leave of it when it is deleted.
-pub(super) async fn reconcile(repository: Arc<EcrRepository>, context: Arc<Context>) -> Result<Action, Error> {
-    let namespace = repository.namespace().unwrap_or_default();
+pub(super) async fn reconcile(object: Arc<EcrRepository>, context: Arc<Context>) -> Result<Requeue, Error> {
+    let manages = object.spec.management_policy == ManagementPolicy::Manage;
+    let finalized = object.finalizers().iter().any(|name| name == FINALIZER);
+    if !manages && !finalized {
+        // Nothing in AWS depends on this object: it may go at once.
+        return match object.metadata.deletion_timestamp {
+            Some(_) => Ok(Requeue::await_change()),
+            None => converge(&object, &context).await,
+        };
+    }
+    let namespace = object.namespace().unwrap_or_default();
     let api: Api<EcrRepository> = Api::namespaced(context.client.clone(), &namespace);
-    finalizer(&api, FINALIZER, repository, |event| async {
+    finalizer(&api, FINALIZER, object, |event| async {
         match event {
-            Event::Apply(repository) => converge(&repository, &context).await,
-            Event::Cleanup(repository) => take_leave(&repository, &context).await,
+            Event::Apply(object) => converge(&object, &context).await,
+            Event::Cleanup(object) => leave::take_leave(&object, &context).await,
         }
     })
     .await
     .map_err(|error| Error::Finalizer(Box::new(error)))
 }
 
-/// Makes the repository what the spec says.
-async fn converge(object: &EcrRepository, context: &Context) -> Result<Action, Error> {
-    let (status, outcome) = match make_so(object, context).await {
-        Ok(applied) => {
-            for done in &applied.actions {
-                tracing::info!(repository = applied.name, action = %done, "changed in ECR");
-            }
-            let message = format!("{} is as the spec says", applied.uri);
-            (status::status(&applied), Outcome::Ready { message })
+/// Whether news from elsewhere is about this object.
+pub(super) fn is_about(signal: &Signal, object: &EcrRepository) -> bool {
+    let registry_ref = &object.spec.registry_ref.name;
+    match signal {
+        Signal::Repositories { registry, names } => {
+            registry == registry_ref && names.contains(&object.repository_name())
         }
-        Err(failure) => (object.status.clone().unwrap_or_default(), Outcome::Failed(failure)),
+        Signal::Claim(Claim { registry, repository }) => {
+            registry == registry_ref && *repository == object.repository_name()
+        }
+        _ => false,
+    }
+}
+
+/// Makes the repository what the spec says.
+async fn converge(object: &EcrRepository, context: &Context) -> Result<Requeue, Error> {
+    let (status, outcome) = match make_so(object, context).await {
+        Ok(Some(settled)) => settled,
+        Ok(None) => return Ok(until_audit(object, context)),
+        Err(Trouble::Report(error)) => return Err(error.into()),
+        Err(Trouble::Failure(failure)) => (object.status.clone().unwrap_or_default(), Outcome::Failed(failure)),
     };
     context.report(object, status, &outcome).await?;
-    Ok(next(context, object, &outcome, context.intervals.resync))
-}
-
-async fn make_so(object: &EcrRepository, context: &Context) -> Result<apply::Applied, Failure> {
-    let desired = plan::Desired::new(object, Owner::of(object, &context.cluster))?;
-    let ecr = context.registry(&object.spec.registry_ref).await?;
-    let observed = observe::observe(&ecr, &desired.name).await?;
-    let actions = plan::plan(&desired, &observed)?;
-    Ok(apply::apply(&ecr, desired, observed, actions).await?)
-}
-
-/// Does to the repository what the deletion policy says, and lets the object go.
-async fn take_leave(object: &EcrRepository, context: &Context) -> Result<Action, Error> {
-    match let_go(object, context).await {
-        Ok(message) => {
-            context.event(object, EventType::Normal, "Deleted", message).await;
-            context.retries.succeeded(&object.uid().unwrap_or_default());
-            Ok(Action::await_change())
-        }
-        // To keep what is there asks nothing of AWS that could be worth holding up the object for.
-        Err(failure) if object.spec.deletion_policy == DeletionPolicy::Retain => {
-            let message = format!("the repository is retained, its owner tags could not be removed: {failure}");
-            context.event(object, EventType::Warning, failure.reason.as_str(), message).await;
-            Ok(Action::await_change())
-        }
-        Err(failure) => {
-            let status = object.status.clone().unwrap_or_default();
-            context.report(object, status, &Outcome::Failed(failure.clone())).await?;
-            Err(Error::Failed(failure))
+    match &outcome {
+        Outcome::Failed(failure) => Ok(retry(context, object, failure)),
+        _ => {
+            let uid = object.uid().unwrap_or_default();
+            context.retries.succeeded(&uid);
+            context.audits.done(&uid, Timestamp::now());
+            Ok(until_audit(object, context))
         }
     }
 }
 
-async fn let_go(object: &EcrRepository, context: &Context) -> Result<String, Failure> {
-    let owner = Owner::of(object, &context.cluster);
-    let name = object.repository_name();
-    let ecr = context.registry(&object.spec.registry_ref).await?;
-    let observed = observe::observe(&ecr, &name).await?;
-    match plan::deletion(object.spec.deletion_policy, &owner, &observed) {
-        Deletion::Nothing { because } => Ok(format!("nothing was deleted in ECR: {because}")),
-        Deletion::Release { arn, because } => {
-            ecr.untag(&arn, owner::keys()).await?;
-            Ok(format!("{} was retained: {because}", ecr.repository_uri(&name)))
-        }
-        Deletion::Delete { force } => match ecr.delete_repository(&name, force).await {
-            Ok(()) => Ok(format!("{} was deleted", ecr.repository_uri(&name))),
-            Err(error) if error.kind == ErrorKind::NotEmpty => Err(still_has_images(&ecr, &name).await?),
-            Err(error) => Err(error.into()),
-        },
+/// Until the object is compared in full again. What the list of repositories shows is signalled.
+fn until_audit(object: &EcrRepository, context: &Context) -> Requeue {
+    let due_at = context.audits.due_at(&object.uid().unwrap_or_default());
+    let wait = Duration::try_from(Timestamp::now().duration_until(due_at)).unwrap_or_default();
+    Requeue::requeue(wait.max(Duration::from_secs(1)))
+}
+
+/// Why an object could not be made as it should be.
+enum Trouble {
+    /// A failure to tell.
+    Failure(Failure),
+    /// The API server did not take the status.
+    Report(kube::Error),
+}
+
+impl<E: Into<Failure>> From<E> for Trouble {
+    fn from(failure: E) -> Self {
+        Self::Failure(failure.into())
     }
 }
 
-async fn still_has_images(ecr: &crate::ecr::Ecr, name: &str) -> Result<Failure, Failure> {
-    const LIMIT: usize = 1000;
-    let images = match ecr.image_count(name, LIMIT).await? {
-        LIMIT.. => format!("{LIMIT} images or more"),
-        1 => "1 image".to_owned(),
-        count => format!("{count} images"),
+/// The status and the outcome of what was done, or nothing where there was nothing to do.
+async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(EcrRepositoryStatus, Outcome)>, Trouble> {
+    context.repositories.filled().await;
+    refuse_a_claim_of_an_older_object(object, context)?;
+    let desired = Desired::new(object, Owner::of(object, Some(&context.cluster)))?;
+    let namespace = object.namespace().unwrap_or_default();
+    let ecr = context.registry(&object.spec.registry_ref, &namespace, Use::Repository(&desired.name)).await?;
+    let mut listed = ecr.listed(&desired.name).await?;
+    let audit = context.audits.due_at(&object.uid().unwrap_or_default()) <= Timestamp::now();
+    match due(object, &desired, listed.as_deref(), audit) {
+        None => return Ok(None),
+        Some(Due::Asked) => listed = ecr.look(&desired.name).await?,
+        Some(Due::NewSpec | Due::NotReady | Due::Different | Due::Audit) => {}
+    }
+    if object.spec.management_policy == ManagementPolicy::Observe {
+        return compare(object, &ecr, &desired, listed).await.map(Some);
+    }
+    let applied = match change(object, context, &ecr, &desired, listed).await {
+        // The list was older than somebody's change: one more look settles it.
+        Err(Tried::Outdated) => {
+            let listed = ecr.look(&desired.name).await?;
+            change(object, context, &ecr, &desired, listed).await
+        }
+        applied => applied,
     };
-    Ok(Failure::stalled(
-        Reason::ImagesRemain,
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(Tried::Trouble(trouble)) => return Err(trouble),
+        Err(Tried::Outdated) => {
+            return Err(Failure::transient(
+                Reason::Retrying,
+                format!("repository {} is created and deleted by somebody else at the same time", desired.name),
+            )
+            .into());
+        }
+    };
+    tell(object, context, &applied).await;
+    let message = format!("{} is as the spec says", applied.uri);
+    Ok(Some((status::status(object.status.as_ref(), &applied), Outcome::Ready { message })))
+}
+
+/// Two objects that claim one repository: the older has it.
+fn refuse_a_claim_of_an_older_object(object: &EcrRepository, context: &Context) -> Result<(), Failure> {
+    let Some(older) = context.claims.older_claimant(object) else { return Ok(()) };
+    Err(Failure::stalled(
+        Reason::OwnedByAnother,
         format!(
-            "{name} still has {images}, and deletionPolicy is Delete: delete them, or set deletionPolicy to DeleteWithImages to delete them too, or to Retain to keep the repository"
+            "repository {} is claimed by EcrRepository {older}, which is older: use another repositoryName, or delete that object; this one goes on when it is gone",
+            object.repository_name()
         ),
     ))
+}
+
+/// How one try to change a repository ended, if not well.
+enum Tried {
+    /// ECR has something else than the list showed.
+    Outdated,
+    Trouble(Trouble),
+}
+
+impl<E: Into<Failure>> From<E> for Tried {
+    fn from(failure: E) -> Self {
+        Self::Trouble(Trouble::Failure(failure.into()))
+    }
+}
+
+async fn change(
+    object: &EcrRepository,
+    context: &Context,
+    ecr: &Ecr,
+    desired: &Desired,
+    listed: Option<Arc<Repository>>,
+) -> Result<Applied, Tried> {
+    let observed = observe(ecr, desired, listed, depth(object)).await?;
+    let actions = plan::plan(desired, &observed)?;
+    if let Some(existing) = &observed.existing
+        && actions.iter().any(|action| matches!(action, Action::Adopt { .. }))
+    {
+        show_before_adoption(object, context, existing, &actions)
+            .await
+            .map_err(|error| Tried::Trouble(Trouble::Report(error)))?;
+    }
+    apply::apply(ecr, desired, observed, actions).await.map_err(|error| match error.kind {
+        ErrorKind::AlreadyExists | ErrorKind::NotFound => Tried::Outdated,
+        _ => error.into(),
+    })
+}
+
+/// A repository that is not known to be this object's is looked at as a whole.
+fn depth(object: &EcrRepository) -> Depth {
+    match object.status.as_ref().and_then(|status| status.repository_arn.as_ref()) {
+        Some(_) => Depth::Managed,
+        None => Depth::Everything,
+    }
+}
+
+/// Puts the repository's state into the status before anything is changed.
+async fn show_before_adoption(
+    object: &EcrRepository,
+    context: &Context,
+    existing: &Existing,
+    actions: &[Action],
+) -> Result<(), kube::Error> {
+    let name = &existing.repository.name;
+    let message =
+        format!("adopting repository {name}; status.found has its present state; to do: {}", in_words(actions));
+    let mut status = object.status.clone().unwrap_or_default();
+    status.found = Some(status::found(existing));
+    context.report(object, status, &Outcome::Progressing { message: message.clone() }).await?;
+    context.event(object, EventType::Normal, "Adopting", message).await;
+    Ok(())
+}
+
+/// Logs what was done, and publishes what was changed about a repository that was there.
+async fn tell(object: &EcrRepository, context: &Context, applied: &Applied) {
+    for done in &applied.actions {
+        tracing::info!(repository = applied.name, action = %done, "changed in ECR");
+    }
+    let created = applied.actions.iter().any(|action| matches!(action, Action::Create(_)));
+    if !created && !applied.actions.is_empty() {
+        context.event(object, EventType::Normal, "Updated", in_words(&applied.actions)).await;
+    }
+}
+
+/// Says how the repository differs from the spec, and changes nothing.
+async fn compare(
+    object: &EcrRepository,
+    ecr: &Ecr,
+    desired: &Desired,
+    listed: Option<Arc<Repository>>,
+) -> Result<(EcrRepositoryStatus, Outcome), Trouble> {
+    let Observed { existing: Some(existing) } = observe(ecr, desired, listed, Depth::Managed).await? else {
+        return Err(Failure::stalled(
+            Reason::RepositoryNotFound,
+            format!(
+                "repository {} does not exist, and spec.managementPolicy is Observe: set it to Manage to have the repository created",
+                desired.name
+            ),
+        )
+        .into());
+    };
+    let uri = ecr.repository_uri(&desired.name);
+    let differences = plan::differences(desired, &existing);
+    let message = match differences.as_slice() {
+        [] => format!("{uri} is as the spec says; it is observed only"),
+        found => format!("{uri} differs from the spec, and is observed only: {}", found.join("; ")),
+    };
+    Ok((status::observed(object.status.as_ref(), &existing, uri, differences), Outcome::Ready { message }))
 }

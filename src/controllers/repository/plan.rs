@@ -1,103 +1,38 @@
 //! What to do about the difference between what a spec asks for and what ECR has. Nothing here does I/O.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use super::action::Action;
+use super::desired::Desired;
 use super::observe::{Existing, Observed};
 use super::owner::{self, Owner};
 use crate::api::conditions::Reason;
-use crate::api::{Adoption, DeletionPolicy, EcrRepository, Encryption, TagMutability};
+use crate::api::{Adoption, DeletionPolicy, Encryption};
 use crate::controllers::failure::Failure;
-use crate::ecr::NewRepository;
-use crate::ecr::lifecycle::Policy;
+use crate::ecr::{NewRepository, Repository};
 
-/// What a spec asks for.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Desired {
-    pub(super) name: String,
-    pub(super) owner: Owner,
-    pub(super) adoption: Adoption,
-    pub(super) tag_mutability: Option<TagMutability>,
-    pub(super) scan_on_push: Option<bool>,
-    pub(super) encryption: Option<Encryption>,
-    pub(super) lifecycle: Option<Policy>,
-    pub(super) tags: BTreeMap<String, String>,
-    /// Whether a lifecycle policy came from this object earlier.
-    pub(super) managed_lifecycle: bool,
-    /// The keys of the tags that came from this object earlier.
-    pub(super) managed_tag_keys: Vec<String>,
-}
-
-impl Desired {
-    /// What this object asks for, given what it had managed before.
-    pub(super) fn new(object: &EcrRepository, owner: Owner) -> Result<Self, Failure> {
-        let settings = &object.spec.settings;
-        let lifecycle = settings
-            .lifecycle
-            .as_ref()
-            .map(Policy::from_spec)
-            .transpose()
-            .map_err(|error| Failure::stalled(Reason::InvalidSpec, format!("spec.{error}")))?;
-        let status = object.status.as_ref();
-        Ok(Self {
-            name: object.repository_name(),
-            owner,
-            adoption: object.spec.adoption,
-            tag_mutability: settings.tag_mutability,
-            scan_on_push: settings.scan_on_push,
-            encryption: settings.encryption.clone(),
-            lifecycle,
-            tags: settings.tags.clone(),
-            managed_lifecycle: status.is_some_and(|status| status.manages_lifecycle),
-            managed_tag_keys: status.map(|status| status.managed_tag_keys.clone()).unwrap_or_default(),
-        })
-    }
-}
-
-/// One change in ECR.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
-    Create(NewRepository),
-    Adopt { tags: BTreeMap<String, String> },
-    SetTagMutability { from: Option<TagMutability>, to: TagMutability },
-    SetScanOnPush(bool),
-    PutLifecycle { policy: Policy, replaces: bool },
-    DeleteLifecycle,
-    Tag(BTreeMap<String, String>),
-    Untag(Vec<String>),
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Create(new) => write!(f, "create repository {}", new.name),
-            Self::Adopt { .. } => f.write_str("adopt the repository, which nobody owns"),
-            Self::SetTagMutability { from: Some(from), to } => {
-                write!(f, "change tag mutability from {from:?} to {to:?}")
-            }
-            Self::SetTagMutability { from: None, to } => write!(f, "change tag mutability to {to:?}"),
-            Self::SetScanOnPush(on) => write!(f, "switch scan on push {}", if *on { "on" } else { "off" }),
-            Self::PutLifecycle { policy, replaces } => {
-                let verb = if *replaces { "replace" } else { "set" };
-                write!(f, "{verb} the lifecycle policy ({} rules)", policy.rules())
-            }
-            Self::DeleteLifecycle => f.write_str("delete the lifecycle policy, which is no longer in the spec"),
-            Self::Tag(tags) => write!(f, "set tags {}", keys(tags.keys())),
-            Self::Untag(removed) => write!(f, "remove tags {}", keys(removed.iter())),
+/// The changes that make what ECR has what the spec asks for, or why there can't be any.
+pub(crate) fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Action>, Failure> {
+    match &observed.existing {
+        None => Ok(creation(desired)),
+        Some(existing) => {
+            let adoption = adoption(desired, existing)?;
+            refuse_another_encryption(desired, existing)?;
+            Ok(adoption.into_iter().chain(changes(desired, existing)).collect())
         }
     }
 }
 
-fn keys<'a>(keys: impl Iterator<Item = &'a String>) -> String {
-    keys.map(String::as_str).collect::<Vec<_>>().join(", ")
+/// How what ECR has differs from what the spec asks for, in words: for an object that only observes, whoever owns the
+/// repository.
+pub(crate) fn differences(desired: &Desired, existing: &Existing) -> Vec<String> {
+    let encryption = refuse_another_encryption(desired, existing).err().map(|failure| failure.message);
+    encryption.into_iter().chain(changes(desired, existing).iter().map(|action| format!("would {action}"))).collect()
 }
 
-/// The changes that make what ECR has what the spec asks for, or why there can't be any.
-pub(super) fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Action>, Failure> {
-    match &observed.existing {
-        None => Ok(creation(desired)),
-        Some(existing) => changes(desired, existing),
-    }
+/// Whether what the list of repositories shows is as the spec says. Tags and policies are not in the list.
+pub(crate) fn listed_as_desired(desired: &Desired, listed: &Repository) -> bool {
+    tag_mutability(desired, listed).is_none() && scan_on_push(desired, listed).is_none()
 }
 
 fn creation(desired: &Desired) -> Vec<Action> {
@@ -105,35 +40,34 @@ fn creation(desired: &Desired) -> Vec<Action> {
     tags.extend(desired.tags.clone());
     let create = Action::Create(NewRepository {
         name: desired.name.clone(),
-        tag_mutability: desired.tag_mutability,
+        tag_mutability: desired.tag_mutability.clone(),
         scan_on_push: desired.scan_on_push,
         encryption: desired.encryption.clone(),
         tags,
     });
-    let lifecycle = desired.lifecycle.clone().map(|policy| Action::PutLifecycle { policy, replaces: false });
-    std::iter::once(create).chain(lifecycle).collect()
+    let lifecycle = desired.lifecycle.clone().map(|to| Action::PutLifecycle { from: None, to });
+    let policy = desired.policy.clone().map(|to| Action::PutPolicy { from: None, to });
+    std::iter::once(create).chain(lifecycle).chain(policy).collect()
 }
 
-fn changes(desired: &Desired, existing: &Existing) -> Result<Vec<Action>, Failure> {
-    let adoption = adoption(desired, existing)?;
-    refuse_another_encryption(desired, existing)?;
-    Ok([
-        adoption,
-        tag_mutability(desired, existing),
-        scan_on_push(desired, existing),
+fn changes(desired: &Desired, existing: &Existing) -> Vec<Action> {
+    [
+        tag_mutability(desired, &existing.repository),
+        scan_on_push(desired, &existing.repository),
         lifecycle(desired, existing),
+        policy(desired, existing),
         tags_to_set(desired, existing),
         tags_to_remove(desired, existing),
     ]
     .into_iter()
     .flatten()
-    .collect())
+    .collect()
 }
 
 /// A repository is changed by its owner only; one without an owner gets one if the spec agrees.
 fn adoption(desired: &Desired, existing: &Existing) -> Result<Option<Action>, Failure> {
     match Owner::from_tags(&existing.tags) {
-        Some(owner) if owner == desired.owner => Ok(None),
+        Some(owner) if desired.owner.is(&owner) => Ok(None),
         Some(owner) => Err(Failure::stalled(
             Reason::OwnedByAnother,
             format!(
@@ -169,30 +103,46 @@ fn refuse_another_encryption(desired: &Desired, existing: &Existing) -> Result<(
     Err(Failure::stalled(
         Reason::ImmutableField,
         format!(
-            "repository {} is encrypted with {:?}{} and ECR can't change that: make spec.encryption say so, or use another repositoryName",
+            "repository {} is encrypted with {} and ECR can't change that: make spec.encryption say so, or use another repositoryName",
             desired.name,
-            present.type_,
-            present.kms_key.as_ref().map(|key| format!(" (key {key})")).unwrap_or_default(),
+            encryption_in_words(present),
         ),
     ))
 }
 
-fn tag_mutability(desired: &Desired, existing: &Existing) -> Option<Action> {
-    let (from, to) = (existing.repository.tag_mutability, desired.tag_mutability?);
-    (from != Some(to)).then_some(Action::SetTagMutability { from, to })
+/// Encryption as messages spell it.
+pub(crate) fn encryption_in_words(encryption: &Encryption) -> String {
+    let key = encryption.kms_key.as_ref().map(|key| format!(" (key {key})")).unwrap_or_default();
+    format!("{:?}{key}", encryption.type_)
 }
 
-fn scan_on_push(desired: &Desired, existing: &Existing) -> Option<Action> {
+fn tag_mutability(desired: &Desired, present: &Repository) -> Option<Action> {
+    let to = desired.tag_mutability.clone()?;
+    let from = present.tag_mutability.clone();
+    (from.as_ref() != Some(&to)).then_some(Action::SetTagMutability { from, to })
+}
+
+fn scan_on_push(desired: &Desired, present: &Repository) -> Option<Action> {
     let wanted = desired.scan_on_push?;
-    (existing.repository.scan_on_push != wanted).then_some(Action::SetScanOnPush(wanted))
+    (present.scan_on_push != wanted).then_some(Action::SetScanOnPush(wanted))
 }
 
 /// A policy that did not come from this object is left alone while the spec has none.
 fn lifecycle(desired: &Desired, existing: &Existing) -> Option<Action> {
     match (&desired.lifecycle, &existing.lifecycle) {
         (Some(wanted), Some(present)) if wanted == present => None,
-        (Some(wanted), present) => Some(Action::PutLifecycle { policy: wanted.clone(), replaces: present.is_some() }),
-        (None, Some(_)) if desired.managed_lifecycle => Some(Action::DeleteLifecycle),
+        (Some(to), from) => Some(Action::PutLifecycle { from: from.clone(), to: to.clone() }),
+        (None, Some(from)) if desired.managed_lifecycle => Some(Action::DeleteLifecycle { from: from.clone() }),
+        (None, _) => None,
+    }
+}
+
+/// As for the lifecycle policy.
+fn policy(desired: &Desired, existing: &Existing) -> Option<Action> {
+    match (&desired.policy, &existing.policy) {
+        (Some(wanted), Some(present)) if wanted == present => None,
+        (Some(to), from) => Some(Action::PutPolicy { from: from.clone(), to: to.clone() }),
+        (None, Some(from)) if desired.managed_policy => Some(Action::DeletePolicy { from: from.clone() }),
         (None, _) => None,
     }
 }
@@ -220,7 +170,7 @@ fn tags_to_remove(desired: &Desired, existing: &Existing) -> Option<Action> {
 
 /// What the deletion of an object does to its repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deletion {
+pub(crate) enum Deletion {
     /// Nothing.
     Nothing { because: String },
     /// The repository stays; the owner tags go, so that another object may adopt it.
@@ -230,12 +180,12 @@ pub(super) enum Deletion {
 }
 
 /// Decides what the deletion of an object does.
-pub(super) fn deletion(policy: DeletionPolicy, owner: &Owner, observed: &Observed) -> Deletion {
+pub(crate) fn deletion(policy: DeletionPolicy, owner: &Owner, observed: &Observed) -> Deletion {
     let Some(existing) = &observed.existing else {
         return Deletion::Nothing { because: "the repository does not exist".to_owned() };
     };
     match Owner::from_tags(&existing.tags) {
-        Some(found) if found == *owner => {}
+        Some(found) if owner.is(&found) => {}
         Some(found) => return Deletion::Nothing { because: format!("the repository belongs to {found}") },
         None => return Deletion::Nothing { because: "the repository has no owner tags".to_owned() },
     }

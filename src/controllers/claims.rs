@@ -1,0 +1,173 @@
+//! Which EcrRepository objects claim the same repository: the oldest has it, the others wait.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::watcher::Event;
+
+use crate::api::{EcrRepository, ManagementPolicy};
+
+/// A repository, by the name of its EcrRegistry and its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// Name of the EcrRegistry.
+    pub registry: String,
+    /// Name of the repository.
+    pub repository: String,
+}
+
+impl Claim {
+    /// What this object claims. One that only observes claims nothing.
+    pub fn of(object: &EcrRepository) -> Option<Self> {
+        (object.spec.management_policy == ManagementPolicy::Manage)
+            .then(|| Self { registry: object.spec.registry_ref.name.clone(), repository: object.repository_name() })
+    }
+}
+
+/// Claimants in the order of their creation; the UID decides between those of the same second.
+type Claimants = BTreeMap<(Timestamp, String), String>;
+
+/// All claims, fed by the watch of EcrRepository objects.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<Index>);
+
+#[derive(Debug, Default)]
+struct Index {
+    claims: HashMap<Claim, Claimants>,
+    /// The claims of a new list, until it is complete.
+    pending: Option<HashMap<Claim, Claimants>>,
+}
+
+impl Claims {
+    /// Takes note of an event of the watch; returns the claim that somebody who waits for it can have now.
+    pub fn observe(&self, event: &Event<EcrRepository>) -> Option<Claim> {
+        let mut index = self.lock();
+        match event {
+            Event::Init => index.pending = Some(HashMap::new()),
+            Event::InitApply(object) => {
+                let claims = index.pending.get_or_insert_default();
+                apply(claims, object);
+            }
+            Event::InitDone => index.claims = index.pending.take().unwrap_or_default(),
+            Event::Apply(object) => return apply(&mut index.claims, object),
+            Event::Delete(object) => return withdraw(&mut index.claims, object),
+        }
+        None
+    }
+
+    /// The older object that claims the same repository, as `namespace/name`, if there is one.
+    pub fn older_claimant(&self, object: &EcrRepository) -> Option<String> {
+        let index = self.lock();
+        let (oldest, name) = index.claims.get(&Claim::of(object)?)?.first_key_value()?;
+        (*oldest < key(object)).then(|| name.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(object: &EcrRepository) -> (Timestamp, String) {
+    let created = object.creation_timestamp().map_or(Timestamp::MAX, |time| time.0);
+    (created, object.uid().unwrap_or_default())
+}
+
+fn apply(claims: &mut HashMap<Claim, Claimants>, object: &EcrRepository) -> Option<Claim> {
+    let Some(claim) = Claim::of(object) else { return withdraw(claims, object) };
+    let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+    claims.entry(claim).or_default().insert(key(object), name);
+    None
+}
+
+fn withdraw(claims: &mut HashMap<Claim, Claimants>, object: &EcrRepository) -> Option<Claim> {
+    let claim = Claim { registry: object.spec.registry_ref.name.clone(), repository: object.repository_name() };
+    let claimants = claims.get_mut(&claim)?;
+    claimants.remove(&key(object))?;
+    if claimants.is_empty() {
+        claims.remove(&claim);
+        return None;
+    }
+    Some(claim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::EcrRepositorySpec;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn object(name: &str, second: i64) -> EcrRepository {
+        let spec = EcrRepositorySpec { repository_name: Some("shared".into()), ..EcrRepositorySpec::default() };
+        let mut object = EcrRepository::new(name, spec);
+        object.metadata.namespace = Some("ns".into());
+        object.metadata.uid = Some(format!("uid-{name}"));
+        object.metadata.creation_timestamp = Some(Time(Timestamp::from_second(second).expect("in range")));
+        object
+    }
+
+    fn claims(objects: &[&EcrRepository]) -> Claims {
+        let claims = Claims::default();
+        for object in objects {
+            assert_eq!(claims.observe(&Event::Apply((*object).clone())), None);
+        }
+        claims
+    }
+
+    #[test]
+    fn the_older_object_has_the_repository() {
+        let (old, new) = (object("old", 1), object("new", 2));
+        let claims = claims(&[&new, &old]);
+        assert_eq!(claims.older_claimant(&old), None);
+        assert_eq!(claims.older_claimant(&new).as_deref(), Some("ns/old"));
+    }
+
+    #[test]
+    fn of_two_created_in_the_same_second_one_has_it() {
+        let (a, b) = (object("a", 1), object("b", 1));
+        let claims = claims(&[&a, &b]);
+        assert_eq!(claims.older_claimant(&a), None);
+        assert_eq!(claims.older_claimant(&b).as_deref(), Some("ns/a"));
+    }
+
+    #[test]
+    fn another_name_or_registry_is_another_claim() {
+        let (a, mut b, mut c) = (object("a", 1), object("b", 2), object("c", 3));
+        b.spec.repository_name = Some("other".into());
+        c.spec.registry_ref.name = "us".into();
+        let claims = claims(&[&a, &b, &c]);
+        assert_eq!(claims.older_claimant(&b), None);
+        assert_eq!(claims.older_claimant(&c), None);
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_claim_is_given_up() {
+        let (old, new) = (object("old", 1), object("new", 2));
+        let claims = claims(&[&old, &new]);
+        assert_eq!(claims.observe(&Event::Delete(old.clone())), Claim::of(&old));
+        assert_eq!(claims.older_claimant(&new), None);
+        assert_eq!(claims.observe(&Event::Delete(new)), None, "nobody is left to tell");
+    }
+
+    #[test]
+    fn who_only_observes_claims_nothing() {
+        let (mut old, new) = (object("old", 1), object("new", 2));
+        let claims = claims(&[&old, &new]);
+        old.spec.management_policy = ManagementPolicy::Observe;
+        assert_eq!(claims.observe(&Event::Apply(old.clone())), Claim::of(&new));
+        assert_eq!(claims.older_claimant(&new), None);
+        assert_eq!(claims.older_claimant(&old), None);
+    }
+
+    #[test]
+    fn a_new_list_replaces_what_was_known_when_it_is_complete() {
+        let (old, new) = (object("old", 1), object("new", 2));
+        let claims = claims(&[&old, &new]);
+        claims.observe(&Event::Init);
+        claims.observe(&Event::InitApply(new.clone()));
+        assert!(claims.older_claimant(&new).is_some(), "not complete yet");
+        claims.observe(&Event::InitDone);
+        assert_eq!(claims.older_claimant(&new), None);
+    }
+}
