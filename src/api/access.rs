@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct AccessGrant {
     /// Who: AWS accounts (12 digits, in quotes, or `arn:aws:iam::<account>:root`), IAM roles and users by ARN, AWS
-    /// services such as `lambda.amazonaws.com`, or `"*"` for everybody in an organization. At most 40.
-    #[schemars(length(min = 1, max = 40), inner(length(max = 320)))]
-    #[x_kube(validation = Rule::new("self.all(p, p.matches('^([0-9]{12}|[*])$') || p.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[^*?]+)$') || p.matches('^([a-z0-9-]+[.])+(amazonaws[.](com|com[.]cn|eu)|gov|uk)$'))").message("access.principals: each is an account (12 digits in quotes, or arn:aws:iam::<account>:root), the ARN of an IAM role or user without wildcards, an AWS service such as lambda.amazonaws.com, or \"*\""))]
+    /// services such as `lambda.amazonaws.com`, or `"*"` for everybody in an organization. At most 20, of at most 180
+    /// characters; a longer ARN needs `policy`.
+    #[schemars(length(min = 1, max = 20), inner(length(max = 180)))]
+    #[x_kube(validation = Rule::new("self.all(p, p.matches('^([0-9]{12}|[*]|arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[^*?]+)|([a-z0-9-]+[.])+(amazonaws[.](com|com[.]cn|eu)|gov|uk))$'))").message("access.principals: each is an account (12 digits in quotes, or arn:aws:iam::<account>:root), the ARN of an IAM role or user without wildcards, an AWS service such as lambda.amazonaws.com, or \"*\""))]
     pub principals: Vec<String>,
 
     /// What they may do.
@@ -25,28 +26,30 @@ pub struct AccessGrant {
 
     /// Only principals of these organizations (`aws:PrincipalOrgID`), such as `o-a1b2c3d4e5`. At most 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 10), inner(length(max = 34)))]
-    #[x_kube(validation = Rule::new("self.all(o, o.matches('^o-[a-z0-9]{10,32}$'))").message("access.principalOrgIds: the ID of an organization is o- and 10 to 32 lower-case letters and digits"))]
+    #[schemars(length(min = 1, max = 10), inner(length(max = 34), regex(pattern = r"^o-[a-z0-9]{10,32}$")))]
     pub principal_org_ids: Option<Vec<String>>,
 
     /// Only principals of these parts of organizations (`aws:PrincipalOrgPaths`), such as
     /// `o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/*`, with `*` and `?` as wildcards. At most 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 10), inner(length(max = 512)))]
-    #[x_kube(validation = Rule::new("self.all(o, o.matches('^o-[a-z0-9]{10,32}/[a-z0-9*?/-]+$'))").message("access.principalOrgPaths: a path begins with the organization, such as o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/*"))]
+    #[schemars(
+        length(min = 1, max = 10),
+        inner(length(max = 512), regex(pattern = r"^o-[a-z0-9]{10,32}/[a-z0-9*?/-]+$"))
+    )]
     pub principal_org_paths: Option<Vec<String>>,
 
     /// Only when a service acts for these resources (`aws:SourceArn`), such as
     /// `arn:aws:lambda:eu-west-1:222222222222:function:*`, with `*` and `?` as wildcards. At most 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 10), inner(length(max = 512)))]
-    #[x_kube(validation = Rule::new("self.all(a, a.matches('^arn:aws[a-z-]*:[^:]+:[^:]*:[^:]*:.+$'))").message("access.sourceArns: each is the ARN of a resource that a service acts for"))]
+    #[schemars(
+        length(min = 1, max = 10),
+        inner(length(max = 512), regex(pattern = r"^arn:aws[a-z-]*:[^:]+:[^:]*:[^:]*:.+$"))
+    )]
     pub source_arns: Option<Vec<String>>,
 
     /// Only when a service acts for resources of these accounts (`aws:SourceAccount`). At most 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 20), inner(length(max = 12)))]
-    #[x_kube(validation = Rule::new("self.all(a, a.matches('^[0-9]{12}$'))").message("access.sourceAccounts: each is the 12 digits of an AWS account, in quotes"))]
+    #[schemars(length(min = 1, max = 20), inner(length(max = 12), regex(pattern = r"^[0-9]{12}$")))]
     pub source_accounts: Option<Vec<String>>,
 }
 

@@ -63,7 +63,7 @@ pub struct EcrRegistrySpec {
     /// Which namespaces may use which repositories of this registry; what several entries grant adds up. Without it every
     /// namespace may use every repository. An empty list lets no namespace in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = 100))]
     pub access: Option<Vec<RegistryAccess>>,
 }
 
@@ -76,7 +76,7 @@ pub struct RegistryAccess {
 
     /// The repositories, by name. `*` stands for any characters, also `/`, `?` for one, and `{namespace}` for the name of the
     /// namespace that asks.
-    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256)))]
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 256)))]
     #[x_kube(validation = Rule::new("self.all(r, r.matches('^([a-z0-9._/*?-]|[{]namespace[}])+$'))").message("access.repositories: a pattern is a repository name, in which * stands for any characters, ? for one, and {namespace} for the namespace"))]
     pub repositories: Vec<String>,
 }

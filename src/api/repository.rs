@@ -39,10 +39,7 @@ use super::lifecycle::Lifecycle;
 )]
 #[x_kube(
     validation = Rule::new("has(self.repositoryName) == has(oldSelf.repositoryName) && (!has(self.repositoryName) || self.repositoryName == oldSelf.repositoryName)").message("repositoryName is fixed once set: ECR can't rename a repository, create another EcrRepository"),
-    validation = Rule::new("has(self.encryption) == has(oldSelf.encryption) && (!has(self.encryption) || self.encryption == oldSelf.encryption)").message("encryption is fixed once set: ECR can't change it, create another EcrRepository"),
-    validation = Rule::new("!has(self.mutableTags) || (has(self.tagMutability) && self.tagMutability == 'Immutable')").message("mutableTags are exceptions from tagMutability Immutable: set tagMutability to Immutable, or leave mutableTags out"),
-    validation = Rule::new("!has(self.immutableTags) || (has(self.tagMutability) && self.tagMutability == 'Mutable')").message("immutableTags are exceptions from tagMutability Mutable: set tagMutability to Mutable, or leave immutableTags out"),
-    validation = Rule::new("!has(self.access) || !has(self.policy)").message("the repository's policy is either access or policy, and not both")
+    validation = Rule::new("has(self.encryption) == has(oldSelf.encryption) && (!has(self.encryption) || self.encryption == oldSelf.encryption)").message("encryption is fixed once set: ECR can't change it, create another EcrRepository")
 )]
 pub struct EcrRepositorySpec {
     /// The registry that the repository is in. Fixed once set.
@@ -114,9 +111,9 @@ pub struct RepositorySettings {
     pub lifecycle: Option<Lifecycle>,
 
     /// Who may pull and push beside the principals that IAM policies of the repository's own account let: grants, which
-    /// become the repository's policy. At most 50. Without it, and without `policy`, the repository's policy is left alone.
+    /// become the repository's policy. At most 20. Without it, and without `policy`, the repository's policy is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(min = 1, max = 20))]
     pub access: Option<Vec<AccessGrant>>,
 
     /// The repository's policy as an IAM policy document, for what `access` can't say: JSON, at most 10,240 characters.

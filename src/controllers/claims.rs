@@ -26,8 +26,17 @@ impl Claim {
     }
 }
 
+/// An object that claims a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// Claimants in the order of their creation; the UID decides between those of the same second.
-type Claimants = BTreeMap<(Timestamp, String), String>;
+type Claimants = BTreeMap<(Timestamp, String), Claimant>;
 
 /// All claims, fed by the watch of EcrRepository objects.
 #[derive(Debug, Default)]
@@ -57,11 +66,12 @@ impl Claims {
         None
     }
 
-    /// The older object that claims the same repository, as `namespace/name`, if there is one.
-    pub fn older_claimant(&self, object: &EcrRepository) -> Option<String> {
+    /// The older objects that claim the same repository, oldest first.
+    pub fn older_claimants(&self, object: &EcrRepository) -> Vec<Claimant> {
+        let Some(claim) = Claim::of(object) else { return Vec::new() };
         let index = self.lock();
-        let (oldest, name) = index.claims.get(&Claim::of(object)?)?.first_key_value()?;
-        (*oldest < key(object)).then(|| name.clone())
+        let claimants = index.claims.get(&claim).into_iter().flat_map(|all| all.range(..key(object)));
+        claimants.map(|(_, claimant)| claimant.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -76,8 +86,8 @@ fn key(object: &EcrRepository) -> (Timestamp, String) {
 
 fn apply(claims: &mut HashMap<Claim, Claimants>, object: &EcrRepository) -> Option<Claim> {
     let Some(claim) = Claim::of(object) else { return withdraw(claims, object) };
-    let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
-    claims.entry(claim).or_default().insert(key(object), name);
+    let claimant = Claimant { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    claims.entry(claim).or_default().insert(key(object), claimant);
     None
 }
 
@@ -107,6 +117,10 @@ mod tests {
         object
     }
 
+    fn older(claims: &Claims, object: &EcrRepository) -> Vec<String> {
+        claims.older_claimants(object).into_iter().map(|claimant| claimant.name).collect()
+    }
+
     fn claims(objects: &[&EcrRepository]) -> Claims {
         let claims = Claims::default();
         for object in objects {
@@ -119,16 +133,16 @@ mod tests {
     fn the_older_object_has_the_repository() {
         let (old, new) = (object("old", 1), object("new", 2));
         let claims = claims(&[&new, &old]);
-        assert_eq!(claims.older_claimant(&old), None);
-        assert_eq!(claims.older_claimant(&new).as_deref(), Some("ns/old"));
+        assert!(older(&claims, &old).is_empty());
+        assert_eq!(older(&claims, &new), ["old"]);
     }
 
     #[test]
     fn of_two_created_in_the_same_second_one_has_it() {
         let (a, b) = (object("a", 1), object("b", 1));
         let claims = claims(&[&a, &b]);
-        assert_eq!(claims.older_claimant(&a), None);
-        assert_eq!(claims.older_claimant(&b).as_deref(), Some("ns/a"));
+        assert!(older(&claims, &a).is_empty());
+        assert_eq!(older(&claims, &b), ["a"]);
     }
 
     #[test]
@@ -137,8 +151,8 @@ mod tests {
         b.spec.repository_name = Some("other".into());
         c.spec.registry_ref.name = "us".into();
         let claims = claims(&[&a, &b, &c]);
-        assert_eq!(claims.older_claimant(&b), None);
-        assert_eq!(claims.older_claimant(&c), None);
+        assert!(older(&claims, &b).is_empty());
+        assert!(older(&claims, &c).is_empty());
     }
 
     #[test]
@@ -146,7 +160,7 @@ mod tests {
         let (old, new) = (object("old", 1), object("new", 2));
         let claims = claims(&[&old, &new]);
         assert_eq!(claims.observe(&Event::Delete(old.clone())), Claim::of(&old));
-        assert_eq!(claims.older_claimant(&new), None);
+        assert!(older(&claims, &new).is_empty());
         assert_eq!(claims.observe(&Event::Delete(new)), None, "nobody is left to tell");
     }
 
@@ -156,8 +170,8 @@ mod tests {
         let claims = claims(&[&old, &new]);
         old.spec.management_policy = ManagementPolicy::Observe;
         assert_eq!(claims.observe(&Event::Apply(old.clone())), Claim::of(&new));
-        assert_eq!(claims.older_claimant(&new), None);
-        assert_eq!(claims.older_claimant(&old), None);
+        assert!(older(&claims, &new).is_empty());
+        assert!(older(&claims, &old).is_empty());
     }
 
     #[test]
@@ -166,8 +180,8 @@ mod tests {
         let claims = claims(&[&old, &new]);
         claims.observe(&Event::Init);
         claims.observe(&Event::InitApply(new.clone()));
-        assert!(claims.older_claimant(&new).is_some(), "not complete yet");
+        assert!(!older(&claims, &new).is_empty(), "not complete yet");
         claims.observe(&Event::InitDone);
-        assert_eq!(claims.older_claimant(&new), None);
+        assert!(older(&claims, &new).is_empty());
     }
 }

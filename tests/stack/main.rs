@@ -7,6 +7,7 @@ mod support;
 
 mod admission;
 mod mirror;
+mod ownership;
 mod pull_secret;
 mod registry;
 mod repository;

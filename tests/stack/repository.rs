@@ -16,6 +16,11 @@ async fn lifecycle(stack: &Stack, name: &str) -> Option<Value> {
     serde_json::from_str(&answer.lifecycle_policy_text?).ok()
 }
 
+async fn access_policy(stack: &Stack, name: &str) -> Option<Value> {
+    let answer = stack.ecr.get_repository_policy().repository_name(name).send().await.ok()?;
+    serde_json::from_str(&answer.policy_text?).ok()
+}
+
 async fn tags(stack: &Stack, arn: &str) -> Vec<(String, String)> {
     let answer = stack.ecr.list_tags_for_resource().resource_arn(arn).send().await.unwrap();
     answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect()
@@ -23,8 +28,11 @@ async fn tags(stack: &Stack, arn: &str) -> Vec<(String, String)> {
 
 const COMPLETE: &str = "
 tagMutability: Immutable
+mutableTags: [latest, 'dev-*']
 scanOnPush: true
 encryption: {type: AES256}
+access:
+- {principals: ['222222222222'], permissions: Pull}
 lifecycle:
   rules:
   - {description: drop untagged, untagged: {}, expireAfterDays: 7}
@@ -66,7 +74,12 @@ async fn a_repository_is_created_with_all_its_settings() {
     assert_eq!(status.repository_uri, Some(format!("{}/{name}", env("ECR_REGISTRY"))));
 
     let repository = described(&stack, &name).await;
-    assert_eq!(repository.image_tag_mutability, Some(ImageTagMutability::Immutable));
+    assert_eq!(repository.image_tag_mutability, Some(ImageTagMutability::ImmutableWithExclusion));
+    let filters = repository.image_tag_mutability_exclusion_filters.as_ref().unwrap();
+    assert_eq!(filters.iter().map(|it| it.filter.as_str()).collect::<Vec<_>>(), ["dev-*", "latest"]);
+    let access = access_policy(&stack, &name).await.expect("a repository policy");
+    let principals = access["Statement"][0]["Principal"]["AWS"].to_string();
+    assert!(principals.contains("222222222222"), "{access}");
     assert!(repository.image_scanning_configuration.unwrap().scan_on_push);
     assert_eq!(status.repository_arn, repository.repository_arn);
     let policy = lifecycle(&stack, &name).await.expect("a lifecycle policy");
@@ -98,16 +111,19 @@ async fn what_is_changed_by_hand_is_changed_back() {
         .await
         .unwrap();
     stack.ecr.delete_lifecycle_policy().repository_name(&name).send().await.unwrap();
+    stack.ecr.delete_repository_policy().repository_name(&name).send().await.unwrap();
     let by_hand = Tag::builder().key("by-hand").value("yes").build().unwrap();
     let wrong = Tag::builder().key("cost-center").value("nobody").build().unwrap();
     stack.ecr.tag_resource().resource_arn(&arn).tags(by_hand).tags(wrong).send().await.unwrap();
 
     // Nobody asks: the next look on the interval finds it.
     eventually("the mutability is back", || async {
-        (described(&stack, &name).await.image_tag_mutability == Some(ImageTagMutability::Immutable)).then_some(())
+        (described(&stack, &name).await.image_tag_mutability == Some(ImageTagMutability::ImmutableWithExclusion))
+            .then_some(())
     })
     .await;
     eventually("the lifecycle policy is back", || lifecycle(&stack, &name)).await;
+    eventually("the repository policy is back", || access_policy(&stack, &name)).await;
     eventually("the tag is back", || async {
         tags(&stack, &arn).await.contains(&("cost-center".into(), "platform".into())).then_some(())
     })
@@ -136,6 +152,7 @@ async fn a_changed_spec_is_applied_and_what_left_it_is_removed() {
     let repository = described(&stack, &name).await;
     assert_eq!(repository.image_tag_mutability, Some(ImageTagMutability::Mutable));
     assert!(repository.image_scanning_configuration.unwrap().scan_on_push, "what left the spec is left as it was");
+    assert_eq!(access_policy(&stack, &name).await, None, "and so does this one");
     assert_eq!(lifecycle(&stack, &name).await, None, "a policy that came from the spec goes with it");
     let tags = tags(&stack, &arn).await;
     assert!(tags.contains(&("team".into(), "a".into())));

@@ -23,7 +23,7 @@ use kube::runtime::finalizer::{Event, finalizer};
 use kube::{Api, ResourceExt as _};
 
 use super::access::Use;
-use super::claims::Claim;
+use super::claims::{Claim, Claimant};
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
@@ -78,11 +78,12 @@ pub(super) fn is_about(signal: &Signal, object: &EcrRepository) -> bool {
 
 /// Makes the repository what the spec says.
 async fn converge(object: &EcrRepository, context: &Context) -> Result<Requeue, Error> {
-    let (status, outcome) = match make_so(object, context).await {
-        Ok(Some(settled)) => settled,
+    let mut status = object.status.clone().unwrap_or_default();
+    let outcome = match make_so(object, context, &mut status).await {
+        Ok(Some(outcome)) => outcome,
         Ok(None) => return Ok(until_audit(object, context)),
         Err(Trouble::Report(error)) => return Err(error.into()),
-        Err(Trouble::Failure(failure)) => (object.status.clone().unwrap_or_default(), Outcome::Failed(failure)),
+        Err(Trouble::Failure(failure)) => Outcome::Failed(failure),
     };
     context.report(object, status, &outcome).await?;
     match &outcome {
@@ -117,13 +118,17 @@ impl<E: Into<Failure>> From<E> for Trouble {
     }
 }
 
-/// The status and the outcome of what was done, or nothing where there was nothing to do.
-async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(EcrRepositoryStatus, Outcome)>, Trouble> {
+/// The outcome of what was done, or nothing where there was nothing to do. `status` is what the status says so far.
+async fn make_so(
+    object: &EcrRepository,
+    context: &Context,
+    status: &mut EcrRepositoryStatus,
+) -> Result<Option<Outcome>, Trouble> {
     context.repositories.filled().await;
-    refuse_a_claim_of_an_older_object(object, context)?;
     let desired = Desired::new(object, Owner::of(object, Some(&context.cluster)))?;
     let namespace = object.namespace().unwrap_or_default();
     let ecr = context.registry(&object.spec.registry_ref, &namespace, Use::Repository(&desired.name)).await?;
+    refuse_a_claim_of_an_older_object(object, context, &desired.name).await?;
     let mut listed = ecr.listed(&desired.name).await?;
     let audit = context.audits.due_at(&object.uid().unwrap_or_default()) <= Timestamp::now();
     match due(object, &desired, listed.as_deref(), audit) {
@@ -132,13 +137,13 @@ async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(Ec
         Some(Due::NewSpec | Due::NotReady | Due::Different | Due::Audit) => {}
     }
     if object.spec.management_policy == ManagementPolicy::Observe {
-        return compare(object, &ecr, &desired, listed).await.map(Some);
+        return compare(status, &ecr, &desired, listed).await.map(Some);
     }
-    let applied = match change(object, context, &ecr, &desired, listed).await {
+    let applied = match change(object, context, status, &ecr, &desired, listed).await {
         // The list was older than somebody's change: one more look settles it.
         Err(Tried::Outdated) => {
             let listed = ecr.look(&desired.name).await?;
-            change(object, context, &ecr, &desired, listed).await
+            change(object, context, status, &ecr, &desired, listed).await
         }
         applied => applied,
     };
@@ -155,19 +160,32 @@ async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(Ec
     };
     tell(object, context, &applied).await;
     let message = format!("{} is as the spec says", applied.uri);
-    Ok(Some((status::status(object.status.as_ref(), &applied), Outcome::Ready { message })))
+    *status = status::status(status, &applied);
+    Ok(Some(Outcome::Ready { message }))
 }
 
-/// Two objects that claim one repository: the older has it.
-fn refuse_a_claim_of_an_older_object(object: &EcrRepository, context: &Context) -> Result<(), Failure> {
-    let Some(older) = context.claims.older_claimant(object) else { return Ok(()) };
-    Err(Failure::stalled(
-        Reason::OwnedByAnother,
-        format!(
-            "repository {} is claimed by EcrRepository {older}, which is older: use another repositoryName, or delete that object; this one goes on when it is gone",
-            object.repository_name()
-        ),
-    ))
+/// Two objects that claim one repository: the older has it, unless its namespace may not use it at all.
+async fn refuse_a_claim_of_an_older_object(
+    object: &EcrRepository,
+    context: &Context,
+    name: &str,
+) -> Result<(), Failure> {
+    let older = context.claims.older_claimants(object);
+    if older.is_empty() {
+        return Ok(());
+    }
+    let registry = context.registry_object(&object.spec.registry_ref).await?;
+    for Claimant { namespace, name: claimant } in older {
+        if context.authorise(&registry, &namespace, Use::Repository(name)).await.is_ok() {
+            return Err(Failure::stalled(
+                Reason::OwnedByAnother,
+                format!(
+                    "repository {name} is claimed by EcrRepository {namespace}/{claimant}, which is older: use another repositoryName, or delete that object; this one goes on when it is gone"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// How one try to change a repository ended, if not well.
@@ -186,6 +204,7 @@ impl<E: Into<Failure>> From<E> for Tried {
 async fn change(
     object: &EcrRepository,
     context: &Context,
+    status: &mut EcrRepositoryStatus,
     ecr: &Ecr,
     desired: &Desired,
     listed: Option<Arc<Repository>>,
@@ -193,9 +212,11 @@ async fn change(
     let observed = observe(ecr, desired, listed, depth(object)).await?;
     let actions = plan::plan(desired, &observed)?;
     if let Some(existing) = &observed.existing
+        && status.found.is_none()
         && actions.iter().any(|action| matches!(action, Action::Adopt { .. }))
     {
-        show_before_adoption(object, context, existing, &actions)
+        status.found = Some(status::found(existing));
+        show_before_adoption(object, context, status.clone(), existing, &actions)
             .await
             .map_err(|error| Tried::Trouble(Trouble::Report(error)))?;
     }
@@ -217,14 +238,13 @@ fn depth(object: &EcrRepository) -> Depth {
 async fn show_before_adoption(
     object: &EcrRepository,
     context: &Context,
+    status: EcrRepositoryStatus,
     existing: &Existing,
     actions: &[Action],
 ) -> Result<(), kube::Error> {
     let name = &existing.repository.name;
     let message =
         format!("adopting repository {name}; status.found has its present state; to do: {}", in_words(actions));
-    let mut status = object.status.clone().unwrap_or_default();
-    status.found = Some(status::found(existing));
     context.report(object, status, &Outcome::Progressing { message: message.clone() }).await?;
     context.event(object, EventType::Normal, "Adopting", message).await;
     Ok(())
@@ -243,11 +263,11 @@ async fn tell(object: &EcrRepository, context: &Context, applied: &Applied) {
 
 /// Says how the repository differs from the spec, and changes nothing.
 async fn compare(
-    object: &EcrRepository,
+    status: &mut EcrRepositoryStatus,
     ecr: &Ecr,
     desired: &Desired,
     listed: Option<Arc<Repository>>,
-) -> Result<(EcrRepositoryStatus, Outcome), Trouble> {
+) -> Result<Outcome, Trouble> {
     let Observed { existing: Some(existing) } = observe(ecr, desired, listed, Depth::Managed).await? else {
         return Err(Failure::stalled(
             Reason::RepositoryNotFound,
@@ -264,5 +284,6 @@ async fn compare(
         [] => format!("{uri} is as the spec says; it is observed only"),
         found => format!("{uri} differs from the spec, and is observed only: {}", found.join("; ")),
     };
-    Ok((status::observed(object.status.as_ref(), &existing, uri, differences), Outcome::Ready { message }))
+    *status = status::observed(status, &existing, uri, differences);
+    Ok(Outcome::Ready { message })
 }

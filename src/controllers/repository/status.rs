@@ -8,7 +8,7 @@ use super::plan::encryption_in_words;
 use crate::api::{EcrRepositoryStatus, FoundRepository};
 
 /// The status after everything was applied.
-pub(super) fn status(previous: Option<&EcrRepositoryStatus>, applied: &Applied) -> EcrRepositoryStatus {
+pub(super) fn status(previous: &EcrRepositoryStatus, applied: &Applied) -> EcrRepositoryStatus {
     let Applied { name, uri, arn, created_at, manages_lifecycle, manages_policy, managed_tag_keys, actions: _ } =
         applied;
     EcrRepositoryStatus {
@@ -18,7 +18,7 @@ pub(super) fn status(previous: Option<&EcrRepositoryStatus>, applied: &Applied) 
         repository_arn: Some(arn.clone()),
         created_at: created_at.map(Time),
         differences: Vec::new(),
-        found: previous.and_then(|previous| previous.found.clone()),
+        found: previous.found.clone(),
         manages_lifecycle: *manages_lifecycle,
         manages_policy: *manages_policy,
         managed_tag_keys: managed_tag_keys.clone(),
@@ -27,7 +27,7 @@ pub(super) fn status(previous: Option<&EcrRepositoryStatus>, applied: &Applied) 
 
 /// The status of an object that only observes: what it managed before it observed is still its own if it manages again.
 pub(super) fn observed(
-    previous: Option<&EcrRepositoryStatus>,
+    previous: &EcrRepositoryStatus,
     existing: &Existing,
     uri: String,
     differences: Vec<String>,
@@ -38,7 +38,7 @@ pub(super) fn observed(
         repository_arn: Some(existing.repository.arn.clone()),
         created_at: existing.repository.created_at.map(Time),
         differences,
-        ..previous.cloned().unwrap_or_default()
+        ..previous.clone()
     }
 }
 
