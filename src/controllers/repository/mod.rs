@@ -2,6 +2,7 @@
 //!
 //! [`due`] decides from the list of repositories, which all objects share, whether there is anything to do. If so,
 //! [`observe`] reads the rest of what ECR has, [`plan`] decides what to do about it, [`apply`] does it, [`status`] tells.
+//! [`preview`] asks ECR what the lifecycle rules would do to the images that are there.
 
 pub(crate) mod action;
 mod apply;
@@ -11,6 +12,7 @@ mod leave;
 pub(crate) mod observe;
 pub(crate) mod owner;
 pub(crate) mod plan;
+mod preview;
 mod status;
 
 use std::sync::Arc;
@@ -29,8 +31,8 @@ use super::failure::Failure;
 use super::report::Outcome;
 use super::signals::Signal;
 use super::{Error, retry};
-use crate::api::conditions::Reason;
-use crate::api::{EcrRepository, EcrRepositoryStatus, FINALIZER, ManagementPolicy};
+use crate::api::conditions::{READY, Reason};
+use crate::api::{EcrRepository, EcrRepositoryStatus, FINALIZER, LifecyclePreview, ManagementPolicy};
 use crate::ecr::{Ecr, ErrorKind, Repository};
 use action::{Action, in_words};
 use apply::Applied;
@@ -78,29 +80,48 @@ pub(super) fn is_about(signal: &Signal, object: &EcrRepository) -> bool {
 
 /// Makes the repository what the spec says.
 async fn converge(object: &EcrRepository, context: &Context) -> Result<Requeue, Error> {
-    let (status, outcome) = match make_so(object, context).await {
+    let Settled { status, outcome, in_full } = match make_so(object, context).await {
         Ok(Some(settled)) => settled,
-        Ok(None) => return Ok(until_audit(object, context)),
+        Ok(None) => {
+            let preview = object.status.as_ref().and_then(|status| status.lifecycle_preview.as_ref());
+            return Ok(until_due(object, context, preview));
+        }
         Err(Trouble::Report(error)) => return Err(error.into()),
-        Err(Trouble::Failure(failure)) => (object.status.clone().unwrap_or_default(), Outcome::Failed(failure)),
+        Err(Trouble::Failure(failure)) => {
+            let status = object.status.clone().unwrap_or_default();
+            Settled { status, outcome: Outcome::Failed(failure), in_full: false }
+        }
     };
+    let preview = status.lifecycle_preview.clone();
     context.report(object, status, &outcome).await?;
     match &outcome {
         Outcome::Failed(failure) => Ok(retry(context, object, failure)),
         _ => {
             let uid = object.uid().unwrap_or_default();
             context.retries.succeeded(&uid);
-            context.audits.done(&uid, Timestamp::now());
-            Ok(until_audit(object, context))
+            if in_full {
+                context.audits.done(&uid, Timestamp::now());
+            }
+            Ok(until_due(object, context, preview.as_ref()))
         }
     }
 }
 
-/// Until the object is compared in full again. What the list of repositories shows is signalled.
-fn until_audit(object: &EcrRepository, context: &Context) -> Requeue {
-    let due_at = context.audits.due_at(&object.uid().unwrap_or_default());
-    let wait = Duration::try_from(Timestamp::now().duration_until(due_at)).unwrap_or_default();
+/// Until the object is compared in full again, or there is something to do about its lifecycle preview. What the list of
+/// repositories shows is signalled.
+fn until_due(object: &EcrRepository, context: &Context, preview: Option<&LifecyclePreview>) -> Requeue {
+    let (now, due_at) = (Timestamp::now(), context.audits.due_at(&object.uid().unwrap_or_default()));
+    let audit = Duration::try_from(now.duration_until(due_at)).unwrap_or_default();
+    let wait = preview.map_or(audit, |preview| audit.min(preview::again(preview, now)));
     Requeue::requeue(wait.max(Duration::from_secs(1)))
+}
+
+/// What came of a look at an object.
+struct Settled {
+    status: EcrRepositoryStatus,
+    outcome: Outcome,
+    /// Whether everything was compared.
+    in_full: bool,
 }
 
 /// Why an object could not be made as it should be.
@@ -117,8 +138,8 @@ impl<E: Into<Failure>> From<E> for Trouble {
     }
 }
 
-/// The status and the outcome of what was done, or nothing where there was nothing to do.
-async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(EcrRepositoryStatus, Outcome)>, Trouble> {
+/// What came of what was done, or nothing where there was nothing to do.
+async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<Settled>, Trouble> {
     context.repositories.filled().await;
     refuse_a_claim_of_an_older_object(object, context)?;
     let desired = Desired::new(object, Owner::of(object, Some(&context.cluster)))?;
@@ -127,12 +148,12 @@ async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(Ec
     let mut listed = ecr.listed(&desired.name).await?;
     let audit = context.audits.due_at(&object.uid().unwrap_or_default()) <= Timestamp::now();
     match due(object, &desired, listed.as_deref(), audit) {
-        None => return Ok(None),
+        None => return Ok(preview_alone(object, context, &ecr, &desired).await),
         Some(Due::Asked) => listed = ecr.look(&desired.name).await?,
         Some(Due::NewSpec | Due::NotReady | Due::Different | Due::Audit) => {}
     }
     if object.spec.management_policy == ManagementPolicy::Observe {
-        return compare(object, &ecr, &desired, listed).await.map(Some);
+        return compare(object, context, &ecr, &desired, listed).await.map(Some);
     }
     let applied = match change(object, context, &ecr, &desired, listed).await {
         // The list was older than somebody's change: one more look settles it.
@@ -154,8 +175,29 @@ async fn make_so(object: &EcrRepository, context: &Context) -> Result<Option<(Ec
         }
     };
     tell(object, context, &applied).await;
+    let was_put = applied.actions.iter().any(|action| matches!(action, Action::PutLifecycle { .. }));
+    let preview = preview::of(object, context, &ecr, desired.lifecycle.as_ref(), was_put).await;
     let message = format!("{} is as the spec says", applied.uri);
-    Ok(Some((status::status(object.status.as_ref(), &applied), Outcome::Ready { message })))
+    Ok(Some(Settled {
+        status: status::status(object.status.as_ref(), &applied, preview),
+        outcome: Outcome::Ready { message },
+        in_full: true,
+    }))
+}
+
+/// A step of the lifecycle preview, where there is nothing else to do.
+async fn preview_alone(object: &EcrRepository, context: &Context, ecr: &Ecr, desired: &Desired) -> Option<Settled> {
+    let status = object.status.clone()?;
+    let preview = preview::of(object, context, ecr, desired.lifecycle.as_ref(), false).await;
+    if preview == status.lifecycle_preview {
+        return None;
+    }
+    let message = status.common.condition(READY).map(|ready| ready.message.clone()).unwrap_or_default();
+    Some(Settled {
+        status: EcrRepositoryStatus { lifecycle_preview: preview, ..status },
+        outcome: Outcome::Ready { message },
+        in_full: false,
+    })
 }
 
 /// Two objects that claim one repository: the older has it.
@@ -244,10 +286,11 @@ async fn tell(object: &EcrRepository, context: &Context, applied: &Applied) {
 /// Says how the repository differs from the spec, and changes nothing.
 async fn compare(
     object: &EcrRepository,
+    context: &Context,
     ecr: &Ecr,
     desired: &Desired,
     listed: Option<Arc<Repository>>,
-) -> Result<(EcrRepositoryStatus, Outcome), Trouble> {
+) -> Result<Settled, Trouble> {
     let Observed { existing: Some(existing) } = observe(ecr, desired, listed, Depth::Managed).await? else {
         return Err(Failure::stalled(
             Reason::RepositoryNotFound,
@@ -264,5 +307,10 @@ async fn compare(
         [] => format!("{uri} is as the spec says; it is observed only"),
         found => format!("{uri} differs from the spec, and is observed only: {}", found.join("; ")),
     };
-    Ok((status::observed(object.status.as_ref(), &existing, uri, differences), Outcome::Ready { message }))
+    let preview = preview::of(object, context, ecr, desired.lifecycle.as_ref(), false).await;
+    Ok(Settled {
+        status: status::observed(object.status.as_ref(), &existing, uri, differences, preview),
+        outcome: Outcome::Ready { message },
+        in_full: true,
+    })
 }

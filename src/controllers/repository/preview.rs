@@ -47,22 +47,15 @@ struct Ask<'a> {
     now: Timestamp,
 }
 
-/// What the status says from now on, and when to look again if that is soon.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Advanced {
-    pub(super) preview: LifecyclePreview,
-    pub(super) again: Option<Duration>,
-}
-
 /// The preview of the object's lifecycle policy, brought a step further, if the object asks for one. Publishes an event
 /// when pods run images that would go.
 pub(super) async fn of(
     object: &EcrRepository,
+    context: &Context,
+    ecr: &Ecr,
     policy: Option<&Policy>,
     was_put: bool,
-    ecr: &Ecr,
-    context: &Context,
-) -> Option<Advanced> {
+) -> Option<LifecyclePreview> {
     let asks = object.spec.settings.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.preview);
     let policy = policy.filter(|_| asks)?;
     let name = object.repository_name();
@@ -76,16 +69,16 @@ pub(super) async fn of(
         afresh: was_put || object.annotations().get(SYNC_AT) != handled,
         now: Timestamp::now(),
     };
-    let advanced = advance(ecr, &context.workloads, &ask).await;
-    if let Some(words) = warning(ask.previous, &advanced.preview) {
+    let preview = advance(ecr, &context.workloads, &ask).await;
+    if let Some(words) = warning(ask.previous, &preview) {
         context.event(object, EventType::Warning, "ImagesInUse", words).await;
     }
-    Some(advanced)
+    Some(preview)
 }
 
 /// Does the next thing there is to do about the preview, which mostly is nothing. A preview that fails is no reason for
 /// the repository not to be ready: it says so itself.
-async fn advance(ecr: &Ecr, workloads: &Workloads, ask: &Ask<'_>) -> Advanced {
+async fn advance(ecr: &Ecr, workloads: &Workloads, ask: &Ask<'_>) -> LifecyclePreview {
     let advanced = match step(ask) {
         Step::Keep(preview) => Ok(preview.clone()),
         Step::Start => start(ecr, ask).await,
@@ -99,7 +92,7 @@ async fn advance(ecr: &Ecr, workloads: &Workloads, ask: &Ask<'_>) -> Advanced {
         // Early, so that the pods are known by the time that ECR is done.
         workloads.want();
     }
-    Advanced { again: again(&preview, ask.now), preview }
+    preview
 }
 
 async fn start(ecr: &Ecr, ask: &Ask<'_>) -> Result<LifecyclePreview, EcrError> {
@@ -178,10 +171,16 @@ fn judge(answer: &Preview, usage: &Usage, running: &LifecyclePreview, ask: &Ask<
     }
 }
 
-/// Previews are done within seconds, mostly: look after two seconds, and then after as long as it has taken so far.
-fn again(preview: &LifecyclePreview, now: Timestamp) -> Option<Duration> {
-    let so_far = Duration::try_from(now.duration_since(preview.started_at.0)).unwrap_or_default();
-    (preview.state == PreviewState::InProgress).then(|| so_far.clamp(Duration::from_secs(2), Duration::from_secs(60)))
+/// How long there is nothing to do about a preview. They are done within seconds, mostly: ECR is asked after two seconds,
+/// and then after as long as it has taken so far.
+pub(super) fn again(preview: &LifecyclePreview, now: Timestamp) -> Duration {
+    let age = now.duration_since(preview.started_at.0);
+    let wait = match preview.state {
+        PreviewState::InProgress => age.clamp(SignedDuration::from_secs(2), SignedDuration::from_secs(60)),
+        PreviewState::Complete => VALID - age,
+        PreviewState::Failed => RETRY - age,
+    };
+    Duration::try_from(wait).unwrap_or_default()
 }
 
 /// The preview is on its way. Until it is there the counts of the last one for these rules stay.

@@ -107,9 +107,20 @@ fn a_preview_that_failed_is_tried_again_after_an_hour() {
 fn a_preview_that_goes_on_is_looked_at_again_soon_and_then_less_often() {
     let running = preview(&policy(7), PreviewState::InProgress);
     for (second, wait) in [(0, 2), (3, 3), (20, 20), (500, 60)] {
-        assert_eq!(again(&running, at(second)), Some(Duration::from_secs(wait)), "after {second} s");
+        assert_eq!(again(&running, at(second)), Duration::from_secs(wait), "after {second} s");
     }
-    assert_eq!(again(&preview(&policy(7), PreviewState::Complete), at(0)), None);
+}
+
+#[test]
+fn the_next_look_comes_when_there_is_something_to_do() {
+    let week = policy(7);
+    for state in [PreviewState::Complete, PreviewState::Failed] {
+        let known = preview(&week, state);
+        let wait = i64::try_from(again(&known, at(60)).as_secs()).expect("a day at most");
+        assert_eq!(step(&ask(&week, Some(&known), 60 + wait - 1)), Step::Keep(&known), "{state:?}");
+        assert_eq!(step(&ask(&week, Some(&known), 60 + wait)), Step::Start, "{state:?}");
+        assert_eq!(again(&known, at(60 + wait + 1)), Duration::ZERO);
+    }
 }
 
 #[test]
