@@ -6,6 +6,7 @@
 mod support;
 
 mod admission;
+mod lifecycle;
 mod mirror;
 mod pull_secret;
 mod registry;
