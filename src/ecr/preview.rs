@@ -24,8 +24,8 @@ pub enum Preview {
 /// What the rules would do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PreviewResult {
-    /// The policy that it is about, as JSON.
-    pub policy: String,
+    /// The policy that it is about, as JSON, if ECR says so.
+    pub policy: Option<String>,
     /// How many images would expire.
     pub expiring: u32,
     /// How many images would be archived.
@@ -147,7 +147,7 @@ fn counts(page: &GetLifecyclePolicyPreviewOutput) -> PreviewResult {
     let summary = page.summary.as_ref();
     let archiving = summary.map(|summary| summary.transitioning_image_total_counts()).unwrap_or_default();
     PreviewResult {
-        policy: page.lifecycle_policy_text.clone().unwrap_or_default(),
+        policy: page.lifecycle_policy_text.clone(),
         expiring: count(summary.and_then(|summary| summary.expiring_image_total_count)),
         archiving: archiving.iter().map(|total| count(total.image_total_count)).sum(),
         images: Vec::new(),
@@ -215,7 +215,7 @@ mod tests {
             .build();
         let page = GetLifecyclePolicyPreviewOutput::builder().lifecycle_policy_text("{}").summary(summary).build();
         let result = counts(&page);
-        assert_eq!((result.expiring, result.archiving, result.policy.as_str()), (3, 4, "{}"));
+        assert_eq!((result.expiring, result.archiving, result.policy.as_deref()), (3, 4, Some("{}")));
         assert_eq!(counts(&GetLifecyclePolicyPreviewOutput::builder().build()), PreviewResult::default());
     }
 }

@@ -101,7 +101,7 @@ async fn a_preview_tells_what_would_go_and_warns_of_images_that_pods_run() {
         first.in_use_images.iter().map(|image| (image.digest.clone(), image.action, image.rule)).collect();
     let expected = [(digest("a"), PreviewAction::Expire, Some(1)), (digest("b"), PreviewAction::Archive, Some(2))];
     assert_eq!(used, expected, "one by its digest, one by its tag");
-    assert_eq!(first.in_use_images[0].namespaces, [namespace.name.clone()]);
+    assert_eq!(first.in_use_images[0].namespaces.join(","), namespace.name);
     eventually("an event warns of them", || async {
         let events = namespace.api::<Event>().list(&ListParams::default()).await.unwrap();
         events.items.into_iter().find(|event| event.reason.as_deref() == Some("ImagesInUse"))

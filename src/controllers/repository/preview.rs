@@ -157,17 +157,19 @@ enum Judgement {
 }
 
 fn judge(answer: &Preview, usage: &Usage, running: &LifecyclePreview, ask: &Ask<'_>) -> Judgement {
+    let is_ours = |result: &PreviewResult| match &result.policy {
+        Some(text) => Policy::parse(text).as_ref() == Ok(ask.policy),
+        None => true,
+    };
+    let is_stuck = ask.now.duration_since(running.started_at.0) >= STUCK;
     match answer {
-        Preview::Complete(result) if Policy::parse(&result.policy).as_ref() == Ok(ask.policy) => {
-            Judgement::Say(complete(result, usage, running))
-        }
+        Preview::Complete(result) if is_ours(result) => Judgement::Say(complete(result, usage, running)),
+        Preview::Failed => Judgement::Say(failed(ask, "ECR could not finish it")),
+        // However often it was started anew.
+        _ if is_stuck => Judgement::Say(failed(ask, "ECR has not finished it within an hour")),
+        Preview::InProgress => Judgement::Say(running.clone()),
         // Of other rules: somebody else asked, or we did before the spec changed.
         Preview::Complete(_) | Preview::None => Judgement::StartAnew,
-        Preview::InProgress if ask.now.duration_since(running.started_at.0) >= STUCK => {
-            Judgement::Say(failed(ask, "ECR has not finished the preview within an hour"))
-        }
-        Preview::InProgress => Judgement::Say(running.clone()),
-        Preview::Failed => Judgement::Say(failed(ask, "ECR could not finish the preview")),
     }
 }
 
@@ -183,17 +185,19 @@ pub(super) fn again(preview: &LifecyclePreview, now: Timestamp) -> Duration {
     Duration::try_from(wait).unwrap_or_default()
 }
 
-/// The preview is on its way. Until it is there the counts of the last one for these rules stay.
+/// The preview is on its way. Until it is there the counts of the last one for these rules stay. One that is started anew
+/// goes on, so that it is asked for ever less often, and not for ever.
 fn started(ask: &Ask<'_>) -> LifecyclePreview {
     let policy = ask.policy.fingerprint();
-    let counts = ask.previous.filter(|previous| previous.policy == policy);
+    let last = ask.previous.filter(|previous| previous.policy == policy);
+    let goes_on = last.filter(|last| last.state == PreviewState::InProgress);
     LifecyclePreview {
         state: PreviewState::InProgress,
-        started_at: Time(ask.now),
-        expiring: counts.and_then(|counts| counts.expiring),
-        archiving: counts.and_then(|counts| counts.archiving),
-        in_use: counts.and_then(|counts| counts.in_use),
-        in_use_images: counts.map(|counts| counts.in_use_images.clone()).unwrap_or_default(),
+        started_at: goes_on.map_or(Time(ask.now), |running| running.started_at.clone()),
+        expiring: last.and_then(|last| last.expiring),
+        archiving: last.and_then(|last| last.archiving),
+        in_use: last.and_then(|last| last.in_use),
+        in_use_images: last.map(|last| last.in_use_images.clone()).unwrap_or_default(),
         message: "ECR works on the preview".to_owned(),
         policy,
     }
@@ -303,7 +307,7 @@ fn warning(previous: Option<&LifecyclePreview>, preview: &LifecyclePreview) -> O
         PreviewAction::Archive => "be archived",
     };
     Some(format!(
-        "lifecycle: {message}: {digest}{tags} would {fate}{by} and is used in {}; change the rules within the 24 hours that ECR takes to apply them, or tag the image so that no rule takes it",
+        "lifecycle: {message}: {digest}{tags} would {fate}{by} and is used in {}; change the rules or the pods: ECR acts within 24 hours",
         namespaces.join(", ")
     ))
 }

@@ -36,7 +36,7 @@ fn image(digest: &str, tags: &[&str], action: PreviewAction) -> PreviewedImage {
 fn result(policy: &Policy, images: Vec<PreviewedImage>) -> PreviewResult {
     let count = |action| length(images.iter().filter(|image| image.action == action).count());
     PreviewResult {
-        policy: policy.text(),
+        policy: Some(policy.text()),
         expiring: count(PreviewAction::Expire),
         archiving: count(PreviewAction::Archive),
         images,
@@ -137,10 +137,16 @@ fn the_counts_of_the_last_preview_stay_while_the_next_one_goes_on_and_not_those_
 fn a_preview_of_other_rules_or_none_at_all_is_started_anew() {
     let (week, running) = (policy(7), preview(&policy(7), PreviewState::InProgress));
     let others = Preview::Complete(result(&policy(30), Vec::new()));
-    for answer in [Preview::None, others, Preview::Complete(PreviewResult::default())] {
+    for answer in [Preview::None, others] {
         let judgement = judge(&answer, &uses(&[]), &running, &ask(&week, Some(&running), 3));
         assert_eq!(judgement, Judgement::StartAnew, "{answer:?}");
     }
+}
+
+#[test]
+fn a_preview_that_does_not_say_of_which_rules_it_is_counts_as_the_one_that_was_asked_for() {
+    let said = judged(Preview::Complete(PreviewResult { expiring: 2, ..PreviewResult::default() }), &uses(&[]));
+    assert_eq!((said.state, said.expiring), (PreviewState::Complete, Some(2)));
 }
 
 #[test]
@@ -148,11 +154,23 @@ fn a_preview_that_never_ends_or_fails_says_so() {
     let (week, running) = (policy(7), preview(&policy(7), PreviewState::InProgress));
     let judge = |answer, second| judge(&answer, &uses(&[]), &running, &ask(&week, Some(&running), second));
     assert_eq!(judge(Preview::InProgress, 3599), Judgement::Say(running.clone()));
-    for judgement in [judge(Preview::InProgress, 3600), judge(Preview::Failed, 1)] {
-        let Judgement::Say(preview) = judgement else { panic!("started anew") };
+    let others = || Preview::Complete(result(&policy(30), Vec::new()));
+    for (answer, second) in [(Preview::Failed, 1), (Preview::InProgress, 3600), (Preview::None, 3600), (others(), 3600)]
+    {
+        let Judgement::Say(preview) = judge(answer, second) else { panic!("started anew") };
         assert_eq!(preview.state, PreviewState::Failed);
         assert!(preview.message.starts_with("there is no preview: ECR "), "{}", preview.message);
     }
+    let late = judge(Preview::Complete(result(&week, Vec::new())), 7200);
+    assert!(matches!(late, Judgement::Say(preview) if preview.state == PreviewState::Complete), "late is not too late");
+}
+
+#[test]
+fn a_preview_that_is_started_anew_is_looked_at_ever_less_often() {
+    let (week, running) = (policy(7), preview(&policy(7), PreviewState::InProgress));
+    let anew = started(&ask(&week, Some(&running), 50));
+    assert_eq!(anew.started_at, Time(at(0)));
+    assert_eq!(again(&anew, at(50)), Some(Duration::from_secs(50)));
 }
 
 #[test]
