@@ -170,7 +170,7 @@ fn a_preview_that_is_started_anew_is_looked_at_ever_less_often() {
     let (week, running) = (policy(7), preview(&policy(7), PreviewState::InProgress));
     let anew = started(&ask(&week, Some(&running), 50));
     assert_eq!(anew.started_at, Time(at(0)));
-    assert_eq!(again(&anew, at(50)), Some(Duration::from_secs(50)));
+    assert_eq!(again(&anew, at(50)), Duration::from_secs(50));
 }
 
 #[test]
