@@ -133,7 +133,7 @@ async fn bad_lifecycle_rules_are_refused() {
         (rule("{tagged: {patterns: ['']}, keepLast: 3}"), "patterns"),
         (rule("{tagged: {patterns: ['v*', 'v*']}, keepLast: 3}"), "Duplicate"),
         (rule("{tagged: {patterns: ['*a*b*c*d*']}, keepLast: 3}"), "at most four wildcards"),
-        (rule("{tagged: {patterns: ['api:v*']}, keepLast: 3}"), "tagged.patterns: tags have letters, digits"),
+        (rule("{tagged: {patterns: ['api:v*']}, keepLast: 3}"), "tagged.patterns: a pattern has letters, digits"),
         (rule("{tagged: {prefixes: []}, keepLast: 3}"), "prefixes"),
         (rule("{tagged: {prefixes: ['v*']}, keepLast: 3}"), "use patterns for wildcards"),
         (rule("{tagged: {prefixes: [v, v]}, keepLast: 3}"), "Duplicate"),
