@@ -109,10 +109,7 @@ pub struct Tagged {
     /// Patterns with `*` as wildcard, at most four in one pattern. At most 20 patterns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "set"))]
-    #[x_kube(
-        validation = Rule::new("self.all(p, p.matches('^([^*]*[*]){0,4}[^*]*$'))").message("tagged.patterns: a pattern can have at most four wildcards (*)"),
-        validation = Rule::new("self.all(p, p.matches('^[a-zA-Z0-9_.*-]*$'))").message("tagged.patterns: tags have letters, digits, '_', '.' and '-' only: with another character a pattern matches none")
-    )]
+    #[x_kube(validation = Rule::new("self.all(p, p.matches('^([a-zA-Z0-9_.-]*[*]){0,4}[a-zA-Z0-9_.-]*$'))").message("tagged.patterns: a pattern has letters, digits, '_', '.' and '-', as tags have, and at most four wildcards (*)"))]
     pub patterns: Option<Vec<String>>,
 
     /// Prefixes of tags. At most 20.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessGrant;
 use super::common::{CommonStatus, RegistryRef, has_status};
-use super::lifecycle::Lifecycle;
+use super::lifecycle::{Lifecycle, LifecyclePreview};
 
 /// One repository. What the spec leaves out is created with ECR's defaults and left alone after that.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -274,6 +274,10 @@ pub struct EcrRepositoryStatus {
     /// Keys of the AWS tags that come from this object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managed_tag_keys: Vec<String>,
+
+    /// What the lifecycle rules would do to the images that are there now, where `lifecycle.preview` asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_preview: Option<LifecyclePreview>,
 }
 
 has_status!(EcrRepository, EcrRepositoryStatus);

@@ -15,6 +15,7 @@ use super::mirror::Copier;
 use super::pull_secret::Stores;
 use super::schedule::{Intervals, Retries};
 use super::watches::Cache;
+use super::workloads::Workloads;
 use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::{Ecr, Pool};
@@ -38,6 +39,8 @@ pub struct Context {
     pub mirrors: Cache<ImageMirror>,
     /// What pull secrets depend on.
     pub pull_secrets: Stores,
+    /// Which images pods run.
+    pub workloads: Workloads,
     /// Tells this cluster from others in owner tags: the UID of the namespace `kube-system`.
     pub cluster: String,
     /// How often things are looked at.

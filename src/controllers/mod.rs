@@ -19,6 +19,7 @@ mod schedule;
 mod signals;
 mod sweeps;
 mod watches;
+mod workloads;
 
 use std::time::Duration;
 

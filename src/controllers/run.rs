@@ -24,6 +24,7 @@ use super::schedule::{Intervals, Retries};
 use super::signals::{Signal, Signals};
 use super::sweeps::sweep_regularly;
 use super::watches::{watch_namespaces, watch_objects, watch_registries, watch_repositories, watch_secrets};
+use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
 use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::Pool;
@@ -107,6 +108,7 @@ pub async fn run(
         audits: Audits::new(settings.intervals.audit, Timestamp::now()),
         mirrors: mirrors.clone(),
         pull_secrets: Stores { secrets: secret_store, namespaces: namespace_store, verified: Verified::default() },
+        workloads: Workloads::default(),
         cluster,
         intervals: settings.intervals,
         retries: Retries::default(),
@@ -164,12 +166,13 @@ pub async fn run(
             health.set_ready(true);
         }
     };
+    let pod_watch = context.workloads.watch(client.clone());
     let watches = {
         let shutdown = shutdown.clone();
         async move {
             tokio::select! {
                 () = shutdown.cancelled_owned() => {}
-                _ = future::join(secret_watch, namespace_watch) => {}
+                _ = future::join3(secret_watch, namespace_watch, pod_watch) => {}
             }
         }
     };

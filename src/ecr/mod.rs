@@ -12,11 +12,13 @@ mod listing;
 pub mod policy;
 mod policy_calls;
 mod pool;
+mod preview;
 mod repositories;
 mod token;
 
 pub use connect::{ConnectError, Ecr, Identity};
 pub use error::{EcrError, ErrorKind};
 pub use pool::Pool;
+pub use preview::{Preview, PreviewResult, PreviewedImage, Started};
 pub use repositories::{Encryption, Mutability, NewRepository, Repository, TagMutability};
 pub use token::Token;

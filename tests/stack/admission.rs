@@ -112,24 +112,44 @@ async fn bad_repositories_are_refused() {
 #[tokio::test]
 async fn bad_lifecycle_rules_are_refused() {
     let rule = |rule: &str| format!("{{lifecycle: {{rules: [{rule}]}}}}");
+    let effects = "exactly one of expireAfterDays, keepLast, archiveAfterDays, archiveAllButLast, archiveUnpulledAfterDays and expireArchivedAfterDays";
     let rules = [
-        (rule("{untagged: {}}"), "either expireAfterDays or keepLast"),
-        (rule("{untagged: {}, expireAfterDays: 7, keepLast: 3}"), "either expireAfterDays or keepLast"),
+        (rule("{untagged: {}}"), effects),
+        (rule("{untagged: {}, expireAfterDays: 7, keepLast: 3}"), effects),
+        (rule("{any: {}, archiveAfterDays: 7, archiveUnpulledAfterDays: 3}"), effects),
         (rule("{expireAfterDays: 7}"), "exactly one of untagged, tagged and any"),
         (rule("{untagged: {}, any: {}, expireAfterDays: 7}"), "exactly one of untagged, tagged and any"),
         (rule("{untagged: {}, expireAfterDays: 0}"), "expireAfterDays"),
         (rule("{untagged: {}, expireAfterDays: -1}"), "expireAfterDays"),
+        (rule("{untagged: {}, expireAfterDays: '7'}"), "expireAfterDays"),
         (rule("{any: {}, keepLast: 0}"), "keepLast"),
+        (rule("{any: {}, archiveAfterDays: 0}"), "archiveAfterDays"),
+        (rule("{any: {}, archiveAllButLast: 0}"), "archiveAllButLast"),
+        (rule("{any: {}, archiveUnpulledAfterDays: 0}"), "archiveUnpulledAfterDays"),
+        (rule("{any: {}, expireArchivedAfterDays: 89}"), "expireArchivedAfterDays"),
         (rule("{tagged: {}, keepLast: 3}"), "either patterns or prefixes"),
         (rule("{tagged: {patterns: ['v*'], prefixes: [v]}, keepLast: 3}"), "either patterns or prefixes"),
         (rule("{tagged: {patterns: []}, keepLast: 3}"), "patterns"),
         (rule("{tagged: {patterns: ['']}, keepLast: 3}"), "patterns"),
+        (rule("{tagged: {patterns: ['v*', 'v*']}, keepLast: 3}"), "Duplicate"),
         (rule("{tagged: {patterns: ['*a*b*c*d*']}, keepLast: 3}"), "at most four wildcards"),
+        (rule("{tagged: {patterns: ['api:v*']}, keepLast: 3}"), "tagged.patterns: a pattern has letters, digits"),
+        (rule("{tagged: {prefixes: []}, keepLast: 3}"), "prefixes"),
+        (rule("{tagged: {prefixes: ['v*']}, keepLast: 3}"), "use patterns for wildcards"),
+        (rule("{tagged: {prefixes: [v, v]}, keepLast: 3}"), "Duplicate"),
         (rule("{any: {}, keepLast: 3}, {untagged: {}, expireAfterDays: 7}"), "must be the last one"),
         (rule("{any: {}, keepLast: 3}, {any: {}, expireAfterDays: 7}"), "must be the last one"),
+        (
+            rule("{any: {}, expireArchivedAfterDays: 90}, {untagged: {}, expireArchivedAfterDays: 90}"),
+            "with expireArchivedAfterDays, the one for any image must be the last one",
+        ),
+        (rule("{untagged: {}, keepLast: 3}, {untagged: {}, expireAfterDays: 7}"), "only one rule for untagged images"),
         ("{lifecycle: {}}".to_owned(), "either rules or policy"),
+        ("{lifecycle: {preview: true}}".to_owned(), "either rules or policy"),
         ("{lifecycle: {rules: []}}".to_owned(), "lifecycle.rules"),
+        (format!("{{lifecycle: {{rules: [{}]}}}}", vec!["{any: {}, keepLast: 3}"; 51].join(", ")), "at most 50"),
         ("{lifecycle: {policy: '{}'}}".to_owned(), "lifecycle.policy"),
+        (format!("{{lifecycle: {{policy: '[{}]'}}}}", " ".repeat(100)), "must be a JSON object"),
     ];
     let stack = Stack::connect().await;
     for (spec, words) in rules {
@@ -145,6 +165,7 @@ async fn good_repositories_are_accepted() {
         "{repositoryName: team-a/api.v2_x/y}",
         "{tagMutability: Immutable, scanOnPush: true, encryption: {type: KMS, kmsKey: alias/x}, tags: {a: b}}",
         "{lifecycle: {rules: [{description: d, untagged: {}, expireAfterDays: 7}, {tagged: {patterns: ['*a*b*c*d']}, keepLast: 1}, {any: {}, keepLast: 100}]}}",
+        "{lifecycle: {preview: true, rules: [{untagged: {}, archiveAfterDays: 7}, {untagged: {}, expireArchivedAfterDays: 90}, {any: {}, archiveUnpulledAfterDays: 60}, {tagged: {prefixes: [v]}, expireArchivedAfterDays: 400}, {any: {}, expireArchivedAfterDays: 365}]}}",
     ])
     .await;
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod admission;
+mod lifecycle;
 mod mirror;
 mod ownership;
 mod pull_secret;

@@ -2,6 +2,7 @@
 //!
 //! [`due`] decides from the list of repositories, which all objects share, whether there is anything to do. If so,
 //! [`observe`] reads the rest of what ECR has, [`plan`] decides what to do about it, [`apply`] does it, [`status`] tells.
+//! [`preview`] asks ECR what the lifecycle rules would do to the images that are there.
 
 pub(crate) mod action;
 mod apply;
@@ -11,6 +12,7 @@ mod leave;
 pub(crate) mod observe;
 pub(crate) mod owner;
 pub(crate) mod plan;
+mod preview;
 mod status;
 
 use std::sync::Arc;
@@ -29,8 +31,8 @@ use super::failure::Failure;
 use super::report::Outcome;
 use super::signals::Signal;
 use super::{Error, retry};
-use crate::api::conditions::Reason;
-use crate::api::{EcrRepository, EcrRepositoryStatus, FINALIZER, ManagementPolicy};
+use crate::api::conditions::{READY, Reason};
+use crate::api::{EcrRepository, EcrRepositoryStatus, FINALIZER, LifecyclePreview, ManagementPolicy};
 use crate::ecr::{Ecr, ErrorKind, Repository};
 use action::{Action, in_words};
 use apply::Applied;
@@ -79,29 +81,41 @@ pub(super) fn is_about(signal: &Signal, object: &EcrRepository) -> bool {
 /// Makes the repository what the spec says.
 async fn converge(object: &EcrRepository, context: &Context) -> Result<Requeue, Error> {
     let mut status = object.status.clone().unwrap_or_default();
-    let outcome = match make_so(object, context, &mut status).await {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) => return Ok(until_audit(object, context)),
+    let (outcome, in_full) = match make_so(object, context, &mut status).await {
+        Ok(Some(Settled { outcome, in_full })) => (outcome, in_full),
+        Ok(None) => return Ok(until_due(object, context, status.lifecycle_preview.as_ref())),
         Err(Trouble::Report(error)) => return Err(error.into()),
-        Err(Trouble::Failure(failure)) => Outcome::Failed(failure),
+        Err(Trouble::Failure(failure)) => (Outcome::Failed(failure), false),
     };
+    let preview = status.lifecycle_preview.clone();
     context.report(object, status, &outcome).await?;
     match &outcome {
         Outcome::Failed(failure) => Ok(retry(context, object, failure)),
         _ => {
             let uid = object.uid().unwrap_or_default();
             context.retries.succeeded(&uid);
-            context.audits.done(&uid, Timestamp::now());
-            Ok(until_audit(object, context))
+            if in_full {
+                context.audits.done(&uid, Timestamp::now());
+            }
+            Ok(until_due(object, context, preview.as_ref()))
         }
     }
 }
 
-/// Until the object is compared in full again. What the list of repositories shows is signalled.
-fn until_audit(object: &EcrRepository, context: &Context) -> Requeue {
-    let due_at = context.audits.due_at(&object.uid().unwrap_or_default());
-    let wait = Duration::try_from(Timestamp::now().duration_until(due_at)).unwrap_or_default();
+/// Until the object is compared in full again, or there is something to do about its lifecycle preview. What the list of
+/// repositories shows is signalled.
+fn until_due(object: &EcrRepository, context: &Context, preview: Option<&LifecyclePreview>) -> Requeue {
+    let (now, due_at) = (Timestamp::now(), context.audits.due_at(&object.uid().unwrap_or_default()));
+    let audit = Duration::try_from(now.duration_until(due_at)).unwrap_or_default();
+    let wait = preview.map_or(audit, |preview| audit.min(preview::again(preview, now)));
     Requeue::requeue(wait.max(Duration::from_secs(1)))
+}
+
+/// What came of a look at an object.
+struct Settled {
+    outcome: Outcome,
+    /// Whether everything was compared.
+    in_full: bool,
 }
 
 /// Why an object could not be made as it should be.
@@ -118,12 +132,12 @@ impl<E: Into<Failure>> From<E> for Trouble {
     }
 }
 
-/// The outcome of what was done, or nothing where there was nothing to do. `status` is what the status says so far.
+/// What came of what was done, or nothing where there was nothing to do. `status` is what the status says so far.
 async fn make_so(
     object: &EcrRepository,
     context: &Context,
     status: &mut EcrRepositoryStatus,
-) -> Result<Option<Outcome>, Trouble> {
+) -> Result<Option<Settled>, Trouble> {
     context.repositories.filled().await;
     let desired = Desired::new(object, Owner::of(object, Some(&context.cluster)))?;
     let namespace = object.namespace().unwrap_or_default();
@@ -132,12 +146,12 @@ async fn make_so(
     let mut listed = ecr.listed(&desired.name).await?;
     let audit = context.audits.due_at(&object.uid().unwrap_or_default()) <= Timestamp::now();
     match due(object, &desired, listed.as_deref(), audit) {
-        None => return Ok(None),
+        None => return Ok(preview_alone(object, context, status, &ecr, &desired).await),
         Some(Due::Asked) => listed = ecr.look(&desired.name).await?,
         Some(Due::NewSpec | Due::NotReady | Due::Different | Due::Audit) => {}
     }
     if object.spec.management_policy == ManagementPolicy::Observe {
-        return compare(status, &ecr, &desired, listed).await.map(Some);
+        return compare(object, context, status, &ecr, &desired, listed).await.map(Some);
     }
     let applied = match change(object, context, status, &ecr, &desired, listed).await {
         // The list was older than somebody's change: one more look settles it.
@@ -159,9 +173,28 @@ async fn make_so(
         }
     };
     tell(object, context, &applied).await;
+    let was_put = applied.actions.iter().any(|action| matches!(action, Action::PutLifecycle { .. }));
+    let preview = preview::of(object, context, &ecr, desired.lifecycle.as_ref(), was_put).await;
     let message = format!("{} is as the spec says", applied.uri);
-    *status = status::status(status, &applied);
-    Ok(Some(Outcome::Ready { message }))
+    *status = status::status(status, &applied, preview);
+    Ok(Some(Settled { outcome: Outcome::Ready { message }, in_full: true }))
+}
+
+/// A step of the lifecycle preview, where there is nothing else to do.
+async fn preview_alone(
+    object: &EcrRepository,
+    context: &Context,
+    status: &mut EcrRepositoryStatus,
+    ecr: &Ecr,
+    desired: &Desired,
+) -> Option<Settled> {
+    let preview = preview::of(object, context, ecr, desired.lifecycle.as_ref(), false).await;
+    if preview == status.lifecycle_preview {
+        return None;
+    }
+    let message = status.common.condition(READY).map(|ready| ready.message.clone()).unwrap_or_default();
+    status.lifecycle_preview = preview;
+    Some(Settled { outcome: Outcome::Ready { message }, in_full: false })
 }
 
 /// Two objects that claim one repository: the older has it, unless its namespace may not use it at all.
@@ -263,11 +296,13 @@ async fn tell(object: &EcrRepository, context: &Context, applied: &Applied) {
 
 /// Says how the repository differs from the spec, and changes nothing.
 async fn compare(
+    object: &EcrRepository,
+    context: &Context,
     status: &mut EcrRepositoryStatus,
     ecr: &Ecr,
     desired: &Desired,
     listed: Option<Arc<Repository>>,
-) -> Result<Outcome, Trouble> {
+) -> Result<Settled, Trouble> {
     let Observed { existing: Some(existing) } = observe(ecr, desired, listed, Depth::Managed).await? else {
         return Err(Failure::stalled(
             Reason::RepositoryNotFound,
@@ -284,6 +319,7 @@ async fn compare(
         [] => format!("{uri} is as the spec says; it is observed only"),
         found => format!("{uri} differs from the spec, and is observed only: {}", found.join("; ")),
     };
-    *status = status::observed(status, &existing, uri, differences);
-    Ok(Outcome::Ready { message })
+    let preview = preview::of(object, context, ecr, desired.lifecycle.as_ref(), false).await;
+    *status = status::observed(status, &existing, uri, differences, preview);
+    Ok(Settled { outcome: Outcome::Ready { message }, in_full: true })
 }

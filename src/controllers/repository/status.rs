@@ -5,10 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::apply::Applied;
 use super::observe::Existing;
 use super::plan::encryption_in_words;
-use crate::api::{EcrRepositoryStatus, FoundRepository};
+use crate::api::{EcrRepositoryStatus, FoundRepository, LifecyclePreview};
 
 /// The status after everything was applied.
-pub(super) fn status(previous: &EcrRepositoryStatus, applied: &Applied) -> EcrRepositoryStatus {
+pub(super) fn status(
+    previous: &EcrRepositoryStatus,
+    applied: &Applied,
+    lifecycle_preview: Option<LifecyclePreview>,
+) -> EcrRepositoryStatus {
     let Applied { name, uri, arn, created_at, manages_lifecycle, manages_policy, managed_tag_keys, actions: _ } =
         applied;
     EcrRepositoryStatus {
@@ -22,6 +26,7 @@ pub(super) fn status(previous: &EcrRepositoryStatus, applied: &Applied) -> EcrRe
         manages_lifecycle: *manages_lifecycle,
         manages_policy: *manages_policy,
         managed_tag_keys: managed_tag_keys.clone(),
+        lifecycle_preview,
     }
 }
 
@@ -31,6 +36,7 @@ pub(super) fn observed(
     existing: &Existing,
     uri: String,
     differences: Vec<String>,
+    lifecycle_preview: Option<LifecyclePreview>,
 ) -> EcrRepositoryStatus {
     EcrRepositoryStatus {
         repository_name: Some(existing.repository.name.clone()),
@@ -38,6 +44,7 @@ pub(super) fn observed(
         repository_arn: Some(existing.repository.arn.clone()),
         created_at: existing.repository.created_at.map(Time),
         differences,
+        lifecycle_preview,
         ..previous.clone()
     }
 }
