@@ -172,7 +172,7 @@ async fn ecrs_own_lifecycle_document_is_taken_and_nonsense_is_told() {
     let policy = lifecycle(&stack, &format!("{}/api", namespace.name)).await.unwrap();
     assert_eq!(policy["rules"][0]["rulePriority"], 5);
 
-    let nonsense = format!("lifecycle:\n  policy: '{}'", "x".repeat(120));
+    let nonsense = format!("lifecycle:\n  policy: '{{{}'", "x".repeat(120));
     namespace.apply::<EcrRepository>("api", &nonsense).await;
     let words = namespace.not_ready::<EcrRepository>("api", "InvalidSpec").await;
     assert!(words.contains("spec.lifecycle.policy is not JSON"), "{words}");
