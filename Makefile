@@ -31,6 +31,12 @@ down: ## Stop what `make up` started
 test: ## Run the unit tests, and the suites on the local stack
 	@testbed/scripts/test
 
+.PHONY: bench-repositories
+bench-repositories: ## Measure 500 and 10,000 repositories on a local stack (SIZES="500 10000")
+	@testbed/scripts/build core
+	cargo build --release --locked
+	cargo bench --locked --bench repositories
+
 .PHONY: generate
 generate: ## Write the CRDs from the types
 	cargo run --locked -- crds --output crds
