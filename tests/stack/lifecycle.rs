@@ -6,6 +6,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::repository::put_image_as;
 use crate::support::{Namespace, Stack, env, eventually, is_ready};
 
 const SPEC: &str = "
@@ -143,6 +144,31 @@ async fn a_preview_tells_what_would_go_and_warns_of_images_that_pods_run() {
     namespace
         .until::<EcrRepository>("api", "no preview", |it| it.status.as_ref().unwrap().lifecycle_preview.is_none())
         .await;
+    namespace.delete::<EcrRepository>("api").await;
+    namespace.gone::<EcrRepository>("api").await;
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_observed_repository_has_a_preview_of_rules_that_it_does_not_have() {
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("foresee").await;
+    let name = format!("{}/api", namespace.name);
+    stack.ecr.create_repository().repository_name(&name).send().await.expect("the repository is created");
+    put_image_as(&name, "old", 301).await;
+    put_image_as(&name, "new", 302).await;
+    let old = stack.digest_in_ecr(&name, "old").await.expect("the older image");
+    let uri = format!("{}/{name}", env("ECR_REGISTRY"));
+    pod(&namespace, &format!("{uri}@{old}"), &format!("{uri}@{old}")).await;
+
+    let spec = "managementPolicy: Observe\nlifecycle: {preview: true, rules: [{any: {}, keepLast: 1}]}";
+    namespace.apply::<EcrRepository>("api", spec).await;
+    let shown = preview(&namespace, PreviewState::Complete).await;
+    assert_eq!((shown.expiring, shown.archiving, shown.in_use), (Some(1), Some(0), Some(1)), "{shown:?}");
+    assert_eq!(shown.in_use_images[0].digest, old);
+    assert!(stack.ecr.get_lifecycle_policy().repository_name(&name).send().await.is_err(), "nothing was changed");
+
+    stack.ecr.delete_repository().repository_name(&name).force(true).send().await.expect("the repository is deleted");
     namespace.delete::<EcrRepository>("api").await;
     namespace.gone::<EcrRepository>("api").await;
     namespace.cleanup().await;

@@ -42,13 +42,23 @@ tags: {cost-center: platform}
 
 /// Puts an image into a repository in ECR, past the operator.
 async fn put_image(repository: &str) {
-    push("library/filler:1", 77, &["--platforms", "linux/amd64", "--layers", "1", "--layer-size", "1024"]).await;
+    put_image_as(repository, "1", 77).await;
+}
+
+/// Puts an image with these layers into a repository in ECR, under this tag.
+pub(crate) async fn put_image_as(repository: &str, tag: &str, seed: u32) {
+    push(
+        &format!("library/filler-{seed}:1"),
+        seed,
+        &["--platforms", "linux/amd64", "--layers", "1", "--layer-size", "1024"],
+    )
+    .await;
     let password = ecr_password().await;
     let directory = tempfile::tempdir().unwrap();
     let auth = json!({"auths": {env("ECR_REGISTRY"): {"username": "AWS", "password": password}}});
     std::fs::write(directory.path().join("config.json"), auth.to_string()).unwrap();
-    let from = format!("{}/library/filler:1", env("UPSTREAM_REGISTRY"));
-    let to = format!("{}/{repository}:1", env("ECR_REGISTRY"));
+    let from = format!("{}/library/filler-{seed}:1", env("UPSTREAM_REGISTRY"));
+    let to = format!("{}/{repository}:{tag}", env("ECR_REGISTRY"));
     let variables = [("DOCKER_CONFIG", directory.path().to_str().unwrap())];
     run_with("crane", &["copy", "--insecure", &from, &to], &variables).await.expect("the image is put");
 }
