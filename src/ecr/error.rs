@@ -126,6 +126,8 @@ fn kind_of_code(code: &str) -> ErrorKind {
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "RequestExpired"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "AuthFailure" => ErrorKind::Credentials,

@@ -6,8 +6,10 @@
 mod support;
 
 mod admission;
+mod errors;
 mod lifecycle;
 mod mirror;
+mod moto;
 mod ownership;
 mod pull_secret;
 mod registry;

@@ -174,11 +174,21 @@ impl Namespace<'_> {
             .await;
     }
 
-    /// Asks for a reconcile now and waits until it is done.
-    pub async fn sync<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> K {
+    /// Asks for a reconcile now.
+    pub async fn ask_to_sync<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) {
+        self.stamp::<K>(name).await;
+    }
+
+    async fn stamp<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> String {
         let stamp = unique("sync");
         let patch = json!({"metadata": {"annotations": {SYNC_AT: stamp}}});
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        stamp
+    }
+
+    /// Asks for a reconcile now and waits until it is done.
+    pub async fn sync<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> K {
+        let stamp = self.stamp::<K>(name).await;
         self.until(name, "synced", |object: &K| {
             object.status().is_some_and(|status| K::common(status).last_handled_sync_at.as_ref() == Some(&stamp))
         })
