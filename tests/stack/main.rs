@@ -6,6 +6,7 @@
 mod support;
 
 mod admission;
+mod aws;
 mod errors;
 mod lifecycle;
 mod mirror;

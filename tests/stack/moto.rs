@@ -28,7 +28,9 @@ impl<'a> Moto<'a> {
         let mut endpoints = serde_json::to_value(default.spec.endpoints).unwrap();
         endpoints["api"] = endpoint.into();
         let registry = unique("moto");
-        stack.apply::<EcrRegistry>(&registry, &json!({"region": "eu-west-1", "endpoints": endpoints}).to_string()).await;
+        stack
+            .apply::<EcrRegistry>(&registry, &json!({"region": "eu-west-1", "endpoints": endpoints}).to_string())
+            .await;
         stack.until::<EcrRegistry>(&registry, "ready", is_ready).await;
         Some(Self { stack, ecr: aws_sdk_ecr::Client::from_conf(ecr), registry })
     }
@@ -135,7 +137,8 @@ async fn what_is_changed_by_hand_in_another_implementation_is_changed_back() {
         let mutability = moto_ref.described(name_ref).await?.image_tag_mutability?;
         let tag = moto_ref.tag(arn_ref, "cost-center").await?;
         let back = mutability == ImageTagMutability::ImmutableWithExclusion && tag == "platform";
-        (back && moto_ref.lifecycle(name_ref).await.is_some() && moto_ref.policy(name_ref).await.is_some()).then_some(())
+        (back && moto_ref.lifecycle(name_ref).await.is_some() && moto_ref.policy(name_ref).await.is_some())
+            .then_some(())
     })
     .await;
 

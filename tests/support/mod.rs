@@ -83,6 +83,15 @@ impl Stack {
         Fault { stack: self, url: format!("{url}/{}", id.trim_matches('"')) }
     }
 
+    /// Tells the AWS stand-in something, and returns what it answers.
+    pub async fn control(&self, path: &str, what: Value) -> Value {
+        let url = format!("{}{path}", env("AWS_CONTROL_URL"));
+        let answer = self.http.post(&url).json(&what).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "POST {path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
     /// Counts of requests since [`Self::forget_calls`].
     pub async fn calls(&self, control: &str) -> Value {
         self.http.get(format!("{}/calls", env(control))).send().await.unwrap().json().await.unwrap()

@@ -33,6 +33,7 @@ pub(crate) fn router(cloud: Arc<Cloud>) -> Router {
         .route("/lifecycle/run", post(run_lifecycle))
         .route("/users", post(add_user))
         .route("/roles", post(add_role))
+        .route("/oidc-providers", post(trust_issuer))
         .route("/pod-identities", post(associate))
         .route("/v1/credentials", get(pod_credentials))
         .with_state(cloud)
@@ -149,6 +150,21 @@ async fn add_user(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewIdentity>)
 async fn add_role(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewIdentity>) -> Json<Value> {
     let account = new.account.as_deref().unwrap_or(cloud.account());
     let arn = cloud.identities.add_role(account, &new.name, new.trust_policy.as_ref(), &new.documents());
+    Json(json!({ "arn": arn }))
+}
+
+/// Lets the account trust an issuer of web identity tokens, such as a cluster.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Issuer {
+    url: String,
+    /// Any when left out.
+    #[serde(default)]
+    audiences: Vec<String>,
+}
+
+async fn trust_issuer(State(cloud): State<Arc<Cloud>>, Json(issuer): Json<Issuer>) -> Json<Value> {
+    let arn = cloud.identities.trust_issuer(cloud.account(), &issuer.url, &issuer.audiences);
     Json(json!({ "arn": arn }))
 }
 

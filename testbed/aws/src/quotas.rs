@@ -13,6 +13,8 @@ use serde::Deserialize;
 pub(crate) struct Quota {
     /// An ECR action, such as `CreateRepository`. The registry API's requests count as the actions that they need.
     pub(crate) action: String,
+    /// The region that it holds in; every one when left out.
+    pub(crate) region: Option<String>,
     /// Requests a second, in each region. As many may come at once.
     pub(crate) per_second: f64,
 }
@@ -23,7 +25,8 @@ pub(crate) struct Quotas(Mutex<Limits>);
 
 #[derive(Default)]
 struct Limits {
-    per_second: HashMap<String, f64>,
+    /// By action and region; a quota of no region is for all that have none of their own.
+    per_second: HashMap<(String, Option<String>), f64>,
     left: HashMap<(String, String), Bucket>,
 }
 
@@ -36,7 +39,7 @@ impl Quotas {
     pub(crate) fn set(&self, quota: Quota) {
         let mut limits = self.0.lock();
         limits.left.retain(|(_, action), _| *action != quota.action);
-        limits.per_second.insert(quota.action, quota.per_second);
+        limits.per_second.insert((quota.action, quota.region), quota.per_second);
     }
 
     pub(crate) fn clear(&self) {
@@ -46,7 +49,9 @@ impl Quotas {
     /// Whether a request still fits, and uses it up if it does.
     pub(crate) fn take(&self, region: &str, action: &str, now: Instant) -> bool {
         let mut limits = self.0.lock();
-        let Some(&rate) = limits.per_second.get(action) else { return true };
+        let mut regions = [Some(region.to_owned()), None].into_iter();
+        let rate = regions.find_map(|region| limits.per_second.get(&(action.to_owned(), region)).copied());
+        let Some(rate) = rate else { return true };
         let burst = rate.max(1.0);
         let bucket = limits
             .left
@@ -72,7 +77,7 @@ mod tests {
     #[test]
     fn a_quota_holds_for_its_action_in_each_region_and_refills() {
         let (quotas, now) = (Quotas::default(), Instant::now());
-        quotas.set(Quota { action: "PutImage".to_owned(), per_second: 2.0 });
+        quotas.set(Quota { action: "PutImage".to_owned(), region: None, per_second: 2.0 });
         let take = |region, action, at| quotas.take(region, action, at);
         assert!(take("eu-west-1", "PutImage", now) && take("eu-west-1", "PutImage", now));
         assert!(!take("eu-west-1", "PutImage", now));
@@ -87,7 +92,8 @@ mod tests {
     #[test]
     fn a_quota_of_nothing_refuses_everything() {
         let (quotas, now) = (Quotas::default(), Instant::now());
-        quotas.set(Quota { action: "PutImage".to_owned(), per_second: 0.0 });
+        quotas.set(Quota { action: "PutImage".to_owned(), region: Some("eu-west-1".to_owned()), per_second: 0.0 });
         assert!(!quotas.take("eu-west-1", "PutImage", now + Duration::from_secs(60)));
+        assert!(quotas.take("us-east-1", "PutImage", now), "another region");
     }
 }

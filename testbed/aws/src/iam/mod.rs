@@ -17,7 +17,7 @@ use fakecloud_iam::evaluator::{
     Decision, EvalRequest, PolicyDocument, RequestContext, collect_identity_policies, evaluate,
     evaluate_resource_policy_only,
 };
-use fakecloud_iam::{IamAccessKey, IamRole, IamUser, SharedIamState};
+use fakecloud_iam::{IamAccessKey, IamRole, IamUser, OidcProvider, SharedIamState};
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ impl Identities {
     pub(crate) fn add_role(&self, account: &str, name: &str, trust: Option<&Value>, policies: &[String]) -> String {
         let arn = format!("arn:aws:iam::{account}:role/{name}");
         let anybody = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"},
-            "Action": ["sts:AssumeRole", "sts:TagSession"]}]});
+            "Action": ["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity", "sts:TagSession"]}]});
         let mut accounts = self.state.write();
         let state = accounts.get_or_create(account);
         let named = policies.iter().enumerate().map(|(n, document)| (format!("policy-{n}"), document.clone()));
@@ -141,6 +141,22 @@ impl Identities {
                 permissions_boundary: None,
             },
         );
+        arn
+    }
+
+    /// Lets the account trust tokens of an issuer, for these audiences, and returns the provider's ARN.
+    pub(crate) fn trust_issuer(&self, account: &str, url: &str, audiences: &[String]) -> String {
+        let host = url.trim_start_matches("https://");
+        let arn = format!("arn:aws:iam::{account}:oidc-provider/{host}");
+        let provider = OidcProvider {
+            arn: arn.clone(),
+            url: url.to_owned(),
+            client_id_list: audiences.to_vec(),
+            thumbprint_list: Vec::new(),
+            created_at: Utc::now(),
+            tags: Vec::new(),
+        };
+        self.state.write().get_or_create(account).oidc_providers.insert(arn.clone(), provider);
         arn
     }
 
