@@ -145,3 +145,20 @@ impl Cloud {
         actions.find(|action| !self.quotas.take(&registry.emulator.region, action, now))
     }
 }
+
+#[cfg(test)]
+impl Registry {
+    /// A registry that nothing listens for.
+    pub(crate) fn alone() -> Self {
+        let (account, region) = ("123456789012", "eu-west-1");
+        Self {
+            emulator: Emulator::new(account, region, "https://127.0.0.1:1", &Identities::new(account, region)),
+            mutability: Exclusions::default(),
+            previews: Previews::default(),
+            dropped: Dropped::default(),
+            layers: Layers::new(1),
+            sessions: Sessions::default(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+        }
+    }
+}

@@ -90,6 +90,14 @@ impl Emulator {
         self.ecr.read().get(&self.account).map(look)
     }
 
+    /// Puts a repository there.
+    #[cfg(test)]
+    pub(crate) fn add_repository(&self, name: &str) {
+        let arn = fakecloud_ecr::repository_arn(&self.region, &self.account, name);
+        let repository = Repository::new(name, arn, &self.account, "registry");
+        self.ecr.write().get_or_create(&self.account).repositories.insert(name.to_owned(), repository);
+    }
+
     /// Changes a repository, if it exists.
     pub(crate) fn change_repository(&self, name: &str, change: impl FnOnce(&mut Repository)) {
         let mut accounts = self.ecr.write();

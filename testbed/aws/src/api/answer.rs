@@ -22,6 +22,11 @@ impl ApiError {
         Self { status, code: code.to_owned(), message: message.to_owned() }
     }
 
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// `InvalidParameterException`: a parameter breaks a rule of the API.
     pub(crate) fn invalid_parameter(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidParameterException", message)

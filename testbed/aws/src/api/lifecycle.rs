@@ -27,6 +27,13 @@ struct Preview {
     done: Instant,
 }
 
+impl Previews {
+    /// A repository that is deleted takes its preview along.
+    pub(super) fn forget(&self, repository: &str) {
+        self.0.lock().remove(repository);
+    }
+}
+
 /// The front's own answer, if the operation is one of these.
 pub(super) fn answer(
     registry: &Registry,
@@ -229,4 +236,115 @@ fn missing(code: &str, what: &str, repository: &str, account: &str) -> ApiError 
         _ => format!("{what} for the repository with name '{repository}' in the registry with id '{account}'"),
     };
     ApiError::new(StatusCode::BAD_REQUEST, code, &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    /// A registry whose repository `app` has images of 0 to 2 days; the oldest is tagged.
+    fn registry() -> Registry {
+        let registry = Registry::alone();
+        registry.emulator.add_repository("app");
+        registry.emulator.change_repository("app", |repository| {
+            for days in 0..3 {
+                let digest = format!("sha256:{days}");
+                let image = json!({
+                    "image_digest": digest,
+                    "image_manifest": "{}",
+                    "image_manifest_media_type": "application/vnd.oci.image.manifest.v1+json",
+                    "image_size_in_bytes": 0,
+                    "image_pushed_at": Utc::now() - TimeDelta::days(days),
+                    "image_status": "ACTIVE",
+                });
+                let image = serde_json::from_value(image).expect("an image");
+                repository.images.insert(digest, image);
+            }
+            repository.image_tags.insert("v1".to_owned(), "sha256:2".to_owned());
+        });
+        registry
+    }
+
+    fn keep_one(action: &Value) -> String {
+        json!({"rules": [{"rulePriority": 3, "action": action, "selection": {
+            "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}}]})
+        .to_string()
+    }
+
+    fn asked(registry: &Registry, action: &str, more: Value, delay: u64) -> Result<Value, ApiError> {
+        let mut asked = json!({"repositoryName": "app"});
+        asked.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        answer(registry, action, &asked, Duration::from_millis(delay)).expect("an operation of these")
+    }
+
+    fn code(answer: Result<Value, ApiError>) -> String {
+        answer.expect_err("a refusal").code().to_owned()
+    }
+
+    #[test]
+    fn a_preview_says_what_would_happen_and_changes_nothing() {
+        let registry = registry();
+        let policy = keep_one(&json!({"type": "expire"}));
+        assert_eq!(
+            code(asked(&registry, "StartLifecyclePolicyPreview", json!({}), 0)),
+            "LifecyclePolicyNotFoundException"
+        );
+        let none = asked(&registry, "GetLifecyclePolicyPreview", json!({}), 0);
+        assert_eq!(code(none), "LifecyclePolicyPreviewNotFoundException");
+        let started = asked(&registry, "StartLifecyclePolicyPreview", json!({"lifecyclePolicyText": policy}), 0);
+        assert_eq!(started.expect("a start")["status"], "IN_PROGRESS");
+        let page = asked(&registry, "GetLifecyclePolicyPreview", json!({"maxResults": 1}), 0).expect("a page");
+        assert_eq!(page["status"], "COMPLETE");
+        assert_eq!(page["summary"], json!({"expiringImageTotalCount": 2}));
+        let result = &page["previewResults"][0];
+        assert_eq!((&result["imageTags"], &result["imageDigest"]), (&json!(["v1"]), &json!("sha256:2")));
+        assert_eq!((&result["appliedRulePriority"], &result["storageClass"]), (&json!(3), &json!("STANDARD")));
+        let next = json!({"maxResults": 1, "nextToken": page["nextToken"]});
+        let last = asked(&registry, "GetLifecyclePolicyPreview", next, 0).expect("a page");
+        assert!(last["nextToken"].is_null() && last["previewResults"][0]["imageDigest"] == "sha256:1");
+        let tagged = json!({"filter": {"tagStatus": "UNTAGGED"}});
+        let filtered = asked(&registry, "GetLifecyclePolicyPreview", tagged, 0).expect("a page");
+        assert_eq!(filtered["previewResults"].as_array().map(Vec::len), Some(1));
+        assert_eq!(registry.emulator.repository("app", |found| found.images.len()), Some(3));
+    }
+
+    #[test]
+    fn a_preview_that_takes_its_time_is_in_progress() {
+        let registry = registry();
+        let policy = json!({"lifecyclePolicyText": keep_one(&json!({"type": "expire"}))});
+        assert!(asked(&registry, "StartLifecyclePolicyPreview", policy.clone(), 60_000).is_ok());
+        let preview = asked(&registry, "GetLifecyclePolicyPreview", json!({}), 0).expect("a preview");
+        assert!(preview["status"] == "IN_PROGRESS" && preview["previewResults"].is_null());
+        let again = asked(&registry, "StartLifecyclePolicyPreview", policy, 0);
+        assert_eq!(code(again), "LifecyclePolicyPreviewInProgressException");
+    }
+
+    #[test]
+    fn a_policy_acts_only_when_it_is_run() {
+        for (action, left, archived) in
+            [(json!({"type": "expire"}), 1, 0), (json!({"type": "transition", "targetStorageClass": "archive"}), 3, 2)]
+        {
+            let registry = registry();
+            let put = asked(&registry, "PutLifecyclePolicy", json!({"lifecyclePolicyText": keep_one(&action)}), 0);
+            assert!(put.expect("taken")["lifecyclePolicyText"].is_string());
+            assert_eq!(registry.emulator.repository("app", |found| found.images.len()), Some(3));
+            assert_eq!(run(&registry, Utc::now()), 2);
+            assert_eq!(registry.emulator.repository("app", |found| found.images.len()), Some(left));
+            let now_archived = registry.emulator.repository("app", |found| {
+                found.images.values().filter(|image| image.image_status == "ARCHIVED").count()
+            });
+            assert_eq!(now_archived, Some(archived));
+        }
+    }
+
+    #[test]
+    fn a_missing_repository_and_a_bad_policy_are_errors() {
+        let registry = registry();
+        let missing = asked(&registry, "PutLifecyclePolicy", json!({"repositoryName": "none"}), 0);
+        assert_eq!(code(missing), "RepositoryNotFoundException");
+        let bad = asked(&registry, "PutLifecyclePolicy", json!({"lifecyclePolicyText": "{}"}), 0);
+        assert_eq!(code(bad), "InvalidParameterException");
+    }
 }

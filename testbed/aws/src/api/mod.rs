@@ -137,6 +137,9 @@ impl Registry {
             if action == "CreateRepository" {
                 self.name_managed_key(asked);
             }
+            if action == "DeleteRepository" {
+                self.previews.forget(name);
+            }
             answer::complete(self, operation, asked, &body, failures.unwrap_or_default())
         } else {
             answer::name_registry(&body, &self.emulator.account)

@@ -237,3 +237,99 @@ fn existing(registry: &Registry, action: &str, asked: &Value) -> Result<(), ApiE
 fn invalid(parameter: &str, rule: &str) -> ApiError {
     ApiError::invalid_parameter(&format!("Invalid parameter at '{parameter}' failed to satisfy constraint: '{rule}'"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Registry {
+        let registry = Registry::alone();
+        registry.emulator.add_repository("app");
+        registry.emulator.change_repository("app", |repository| {
+            repository.tags = (0..50).map(|n| (format!("tag-{n}"), String::new())).collect();
+        });
+        registry
+    }
+
+    fn statement(more: Value) -> String {
+        let mut statement = json!({"Effect": "Allow", "Principal": "*", "Action": "ecr:*"});
+        statement.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        json!({"Statement": [statement]}).to_string()
+    }
+
+    #[test]
+    fn what_ecr_refuses_is_refused_with_its_code() {
+        let registry = registry();
+        let arn = "arn:aws:ecr:eu-west-1:123456789012:repository/app";
+        let to = |region: &str| json!({"destinations": [{"region": region, "registryId": "123456789012"}]});
+        for (action, asked, code) in [
+            ("SetRepositoryPolicy", json!({"policyText": "{}"}), "InvalidParameterException"),
+            ("PutRegistryPolicy", json!({"policyText": statement(json!({}))}), "InvalidParameterException"),
+            ("TagResource", json!({"resourceArn": arn, "tags": [{"Key": "new"}]}), "TooManyTagsException"),
+            ("TagResource", json!({"resourceArn": arn, "tags": [{"Key": "aws:x"}]}), "InvalidTagParameterException"),
+            ("PutAccountSetting", json!({"name": "COLOUR", "value": "RED"}), "InvalidParameterException"),
+            ("PutAccountSetting", json!({"name": "BLOB_MOUNTING", "value": "V2"}), "InvalidParameterException"),
+            (
+                "PutReplicationConfiguration",
+                json!({"replicationConfiguration": {"rules": [to("eu-west-1")]}}),
+                "InvalidParameterException",
+            ),
+            (
+                "PutRegistryScanningConfiguration",
+                json!({"scanType": "BASIC", "rules": [{"scanFrequency": "CONTINUOUS_SCAN"}]}),
+                "InvalidParameterException",
+            ),
+            (
+                "CreatePullThroughCacheRule",
+                json!({"upstreamRegistryUrl": "registry.example.com"}),
+                "UnsupportedUpstreamRegistryException",
+            ),
+            (
+                "CreatePullThroughCacheRule",
+                json!({"upstreamRegistryUrl": "registry-1.docker.io"}),
+                "InvalidParameterException",
+            ),
+            ("GetSigningConfiguration", json!({}), "SigningConfigurationNotFoundException"),
+            ("DeregisterPullTimeUpdateExclusion", json!({"principalArn": "x"}), "ExclusionNotFoundException"),
+            (
+                "DescribePullThroughCacheRules",
+                json!({"ecrRepositoryPrefixes": ["none"]}),
+                "PullThroughCacheRuleNotFoundException",
+            ),
+        ] {
+            let refused = before(&registry, action, &asked).expect_err(action);
+            assert_eq!(refused.code(), code, "{action} {asked}");
+        }
+    }
+
+    #[test]
+    fn what_ecr_takes_is_taken() {
+        let registry = registry();
+        let arn = "arn:aws:ecr:eu-west-1:123456789012:repository/app";
+        for (action, asked) in [
+            ("SetRepositoryPolicy", json!({"policyText": statement(json!({}))})),
+            ("PutRegistryPolicy", json!({"policyText": statement(json!({"Resource": "*"}))})),
+            ("TagResource", json!({"resourceArn": arn, "tags": [{"Key": "tag-1", "Value": "new"}]})),
+            ("PutAccountSetting", json!({"name": "BASIC_SCAN_TYPE_VERSION", "value": "CLAIR"})),
+            ("DescribePullThroughCacheRules", json!({})),
+            ("DescribeRepositories", json!({})),
+        ] {
+            assert!(before(&registry, action, &asked).is_ok(), "{action} {asked}");
+        }
+        let rule = json!({"upstreamRegistryUrl": "mine.azurecr.io",
+            "credentialArn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:ecr-pullthroughcache/mine-AbCdEf"});
+        let written = before(&registry, "CreatePullThroughCacheRule", &rule).expect("taken").expect("a change");
+        assert_eq!(written["upstreamRegistry"], "azure-container-registry");
+    }
+
+    #[test]
+    fn answers_are_such_as_sdks_read() {
+        let registry = registry();
+        let mut listed = json!({"pullTimeUpdateExclusions": [{"principalArn": "arn:x", "registeredAt": 1}]});
+        assert!(after(&registry, "ListPullTimeUpdateExclusions", &json!({}), &mut listed));
+        assert_eq!(listed["pullTimeUpdateExclusions"], json!(["arn:x"]));
+        let mut setting = json!({"name": "REGISTRY_POLICY_SCOPE", "value": "DISABLED"});
+        after(&registry, "GetAccountSetting", &json!({"name": "REGISTRY_POLICY_SCOPE"}), &mut setting);
+        assert_eq!(setting["value"], "V2");
+    }
+}
