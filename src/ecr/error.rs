@@ -59,7 +59,11 @@ impl EcrError {
                 let words = error.message().unwrap_or("no message");
                 // Not in the message: it differs from try to try, and a status shall change only when something did.
                 tracing::debug!(operation, code, request_id = error.request_id(), "AWS refused a call");
-                (kind_of_code(code), format!("{code}: {words}"))
+                let advice = match code {
+                    "RequestExpired" => " (check the clock of the machine that the operator runs on)",
+                    _ => "",
+                };
+                (kind_of_code(code), format!("{code}: {words}{advice}"))
             }
             SdkError::TimeoutError(_) => (ErrorKind::Unreachable, "the endpoint did not answer in time".to_owned()),
             SdkError::DispatchFailure(failure) if failure.is_other() => match refused_role(error) {
@@ -126,6 +130,8 @@ fn kind_of_code(code: &str) -> ErrorKind {
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "RequestExpired"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "AuthFailure" => ErrorKind::Credentials,

@@ -26,6 +26,9 @@ type options struct {
 	node         string
 	chart        string
 	crds         string
+	// iamPolicies are the policy documents that say what the operator may do in AWS.
+	iamPolicies []string
+	moto        bool
 }
 
 // listFlag is a flag that may be given several times.
@@ -67,8 +70,13 @@ func parseUp(command string, args []string) (options, error) {
 	flags.StringVar(&o.node, "node", nodeAuto, "start a node: auto (where the machine allows it), off, require")
 	flags.StringVar(&o.chart, "chart", filepath.Join(where.root, "charts", "ecr-operator"), "`directory` of the Helm chart whose RBAC the operator runs under")
 	flags.StringVar(&o.crds, "crds", filepath.Join(where.root, "crds"), "`directory` of the CustomResourceDefinitions")
+	flags.Var((*listFlag)(&o.iamPolicies), "iam-policy", "policy document `file` that says what the operator may do in AWS; may be repeated (default docs/iam/operator-policy.json)")
+	flags.BoolVar(&o.moto, "moto", false, "start moto_server too, a second implementation of ECR's API")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
+	}
+	if len(o.iamPolicies) == 0 {
+		o.iamPolicies = []string{filepath.Join(where.root, "docs", "iam", "operator-policy.json")}
 	}
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
@@ -81,6 +89,11 @@ func parseUp(command string, args []string) (options, error) {
 	}
 	for _, path := range []*string{&o.chart, &o.crds} {
 		if *path, err = filepath.Abs(*path); err != nil {
+			return options{}, err
+		}
+	}
+	for n := range o.iamPolicies {
+		if o.iamPolicies[n], err = filepath.Abs(o.iamPolicies[n]); err != nil {
 			return options{}, err
 		}
 	}
@@ -109,6 +122,14 @@ func (o options) checkInputs() error {
 	}
 	if files, _ := filepath.Glob(filepath.Join(o.crds, "*.yaml")); len(files) == 0 {
 		problems = append(problems, fmt.Sprintf("no CustomResourceDefinitions in %s (--crds names another directory)", o.crds))
+	}
+	for _, policy := range o.iamPolicies {
+		if _, err := os.Stat(policy); err != nil {
+			problems = append(problems, fmt.Sprintf("no policy document %s (--iam-policy names another)", policy))
+		}
+	}
+	if o.moto && !isExecutable(o.layout.program(motoProgram)) {
+		problems = append(problems, "moto is missing: run testbed/scripts/build moto, or leave out --moto")
 	}
 	if o.operator != operatorOff && !isExecutable(o.operator) {
 		problems = append(problems, fmt.Sprintf("no operator at %s: run cargo build --release, name one with --operator, or leave it out with --operator off", o.operator))

@@ -39,10 +39,21 @@ const (
 	portAWS               = "aws"
 	portAWSRegistry       = "aws-registry"
 	portAWSControl        = "aws-control"
+	portMoto              = "moto"
 	portOperator          = "operator"
 	portKubelet           = "kubelet"
 	portKubeletHealth     = "kubelet-health"
 )
+
+// accessKey is a key of AWS.
+type accessKey struct{ id, secret string }
+
+func newAccessKey() accessKey {
+	return accessKey{
+		id:     "AKIA" + base32.StdEncoding.EncodeToString(randomBytes(10)),
+		secret: base64.StdEncoding.EncodeToString(randomBytes(30)),
+	}
+}
 
 // stack is one run: what it was told, what it made up, and what runs.
 type stack struct {
@@ -55,8 +66,9 @@ type stack struct {
 	authority *authority
 	admin     keyPair
 	kube      *http.Client // as the cluster's administrator
-	accessKey string
-	secretKey string
+	// operatorKey is the operator's, with the rights that its policies give it; testerKey may do everything.
+	operatorKey accessKey
+	testerKey   accessKey
 	// hubPassword is that of the Docker Hub stand-in's one user, hubUser.
 	hubPassword string
 	// lifetime ends before anything is stopped on purpose: what ends earlier ended by itself.
@@ -74,7 +86,7 @@ func (s *stack) start(ctx context.Context) error {
 	}
 	defer s.ports.releaseAll()
 	platform := func(ctx context.Context) error {
-		if err := parallel(ctx, s.startHub, s.startAWS, s.startKubernetes); err != nil {
+		if err := parallel(ctx, s.startHub, s.startAWS, s.startMoto, s.startKubernetes); err != nil {
 			return err
 		}
 		return s.startOperator(ctx)
@@ -89,7 +101,7 @@ func (s *stack) start(ctx context.Context) error {
 func (s *stack) prepare() error {
 	var err error
 	s.ports, err = reservePorts(portEtcd, portEtcdPeer, portAPIServer, portControllerManager, portHub, portHubAuth,
-		portHubPlain, portHubControl, portAWS, portAWSRegistry, portAWSControl, portOperator, portKubelet, portKubeletHealth)
+		portHubPlain, portHubControl, portAWS, portAWSRegistry, portAWSControl, portMoto, portOperator, portKubelet, portKubeletHealth)
 	if err != nil {
 		return err
 	}
@@ -110,8 +122,7 @@ func (s *stack) prepare() error {
 	if s.kube, err = tlsClient(s.authority.pem, s.admin); err != nil {
 		return err
 	}
-	s.accessKey = "AKIA" + base32.StdEncoding.EncodeToString(randomBytes(10))
-	s.secretKey = base64.StdEncoding.EncodeToString(randomBytes(30))
+	s.operatorKey, s.testerKey = newAccessKey(), newAccessKey()
 	s.hubPassword = base32.StdEncoding.EncodeToString(randomBytes(10))
 	s.apiReady = make(chan struct{})
 	return writeFiles(map[string][]byte{
@@ -133,7 +144,7 @@ func (s *stack) stop() error {
 	nodeErr := s.stopNode()
 	s.children.stop(time.Second, "kube-controller-manager")
 	// Nothing they hold is kept, so a short grace does.
-	s.children.stop(time.Second, "kube-apiserver", "hub", "aws")
+	s.children.stop(time.Second, "kube-apiserver", "hub", "aws", motoProgram)
 	s.children.stop(time.Second, "etcd")
 	return errors.Join(nodeErr, s.children.endAll())
 }
@@ -174,8 +185,13 @@ func (s *stack) startAWS(ctx context.Context) error {
 		"--tls-key", s.layout.pki("server.key"),
 		"--region", awsRegion,
 		"--account", awsAccount,
-		"--access-key", s.accessKey,
-		"--secret-key", s.secretKey)
+		"--access-key", s.operatorKey.id,
+		"--secret-key", s.operatorKey.secret,
+		"--admin-access-key", s.testerKey.id,
+		"--admin-secret-key", s.testerKey.secret)
+	for _, policy := range s.options.iamPolicies {
+		cmd.Args = append(cmd.Args, "--iam-policy", policy)
+	}
 	s.ports.release(portAWS, portAWSRegistry, portAWSControl)
 	aws, err := s.children.run("aws", cmd)
 	if err != nil {

@@ -6,8 +6,11 @@
 mod support;
 
 mod admission;
+mod aws;
+mod errors;
 mod lifecycle;
 mod mirror;
+mod moto;
 mod ownership;
 mod pull_secret;
 mod registry;

@@ -83,6 +83,15 @@ impl Stack {
         Fault { stack: self, url: format!("{url}/{}", id.trim_matches('"')) }
     }
 
+    /// Tells the AWS stand-in something, and returns what it answers.
+    pub async fn control(&self, path: &str, what: Value) -> Value {
+        let url = format!("{}{path}", env("AWS_CONTROL_URL"));
+        let answer = self.http.post(&url).json(&what).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "POST {path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
     /// Counts of requests since [`Self::forget_calls`].
     pub async fn calls(&self, control: &str) -> Value {
         self.http.get(format!("{}/calls", env(control))).send().await.unwrap().json().await.unwrap()
@@ -174,11 +183,21 @@ impl Namespace<'_> {
             .await;
     }
 
-    /// Asks for a reconcile now and waits until it is done.
-    pub async fn sync<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> K {
+    /// Asks for a reconcile now.
+    pub async fn ask_to_sync<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) {
+        self.stamp::<K>(name).await;
+    }
+
+    async fn stamp<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> String {
         let stamp = unique("sync");
         let patch = json!({"metadata": {"annotations": {SYNC_AT: stamp}}});
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        stamp
+    }
+
+    /// Asks for a reconcile now and waits until it is done.
+    pub async fn sync<K: OurKind + Resource<Scope = NamespaceResourceScope>>(&self, name: &str) -> K {
+        let stamp = self.stamp::<K>(name).await;
         self.until(name, "synced", |object: &K| {
             object.status().is_some_and(|status| K::common(status).last_handled_sync_at.as_ref() == Some(&stamp))
         })

@@ -5,41 +5,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Extension, Query};
-use chrono::Utc;
-use fakecloud_core::auth::{CredentialResolver, IamMode};
+use fakecloud_core::auth::IamMode;
 use fakecloud_core::dispatch::{DispatchConfig, dispatch};
 use fakecloud_core::multi_account::MultiAccountState;
 use fakecloud_core::registry::ServiceRegistry;
-use fakecloud_ecr::{EcrService, Repository, SharedEcrState};
-use fakecloud_iam::credential_resolver::IamCredentialResolver;
+use fakecloud_ecr::{EcrService, EcrState, Repository, SharedEcrState};
 use fakecloud_iam::iam_service::IamService;
 use fakecloud_iam::sts_service::StsService;
-use fakecloud_iam::{IamAccessKey, IamUser, SharedIamState};
 use fakecloud_kms::hook::KmsServiceHook;
 use fakecloud_kms::{KmsService, SharedKmsState};
 use parking_lot::RwLock;
 
+use crate::iam::Identities;
 use crate::serve::{Request, Response};
 
-/// Name of the IAM user that the first access key belongs to.
-const USER: &str = "ecr-operator";
-
-/// The account that the emulator starts with.
-pub(crate) struct Account {
-    pub(crate) id: String,
-    pub(crate) region: String,
-    pub(crate) access_key: String,
-    pub(crate) secret_key: String,
-    /// Origin of the registry API, with its scheme: the proxy endpoint of tokens, and the host in repository URIs.
-    pub(crate) registry: String,
-}
-
-/// The services behind the front.
+/// The services behind the front, as one account sees them in one region. IAM and STS are the same in all.
 pub(crate) struct Emulator {
     pub(crate) account: String,
     pub(crate) region: String,
-    /// Looks up secrets and session tokens by access key, temporary credentials included.
-    pub(crate) credentials: Arc<dyn CredentialResolver>,
     ecr: SharedEcrState,
     kms: KmsServiceHook,
     services: Arc<ServiceRegistry>,
@@ -47,35 +30,34 @@ pub(crate) struct Emulator {
 }
 
 impl Emulator {
-    pub(crate) fn new(account: Account) -> Self {
-        let endpoint = &account.registry;
-        let ecr: SharedEcrState = shared(&account.id, &account.region, endpoint);
-        let iam: SharedIamState = shared(&account.id, &account.region, endpoint);
-        let kms: SharedKmsState = shared(&account.id, &account.region, endpoint);
-        add_user(&iam, &account);
+    /// `registry` is the origin of the registry API, with its scheme: the proxy endpoint of tokens, and the host in
+    /// repository URIs.
+    pub(crate) fn new(account: &str, region: &str, registry: &str, identities: &Identities) -> Self {
+        let ecr: SharedEcrState = shared(account, region, registry);
+        let kms: SharedKmsState = shared(account, region, registry);
+        // There from the start, as in AWS: a registry needs no creation.
+        ecr.write().get_or_create(account);
 
         let mut services = ServiceRegistry::new();
         services.register(Arc::new(EcrService::new(ecr.clone()).with_kms(kms.clone())));
-        services.register(Arc::new(IamService::new(iam.clone())));
-        services.register(Arc::new(StsService::new(iam.clone())));
+        services.register(Arc::new(IamService::new(identities.state())));
+        services.register(Arc::new(StsService::new(identities.state())));
         services.register(Arc::new(KmsService::new(kms.clone())));
 
-        let credentials = IamCredentialResolver::shared(iam);
         let config = DispatchConfig {
-            region: account.region.clone(),
-            account_id: account.id.clone(),
+            region: region.to_owned(),
+            account_id: account.to_owned(),
             // The front verifies, because it changes some requests on their way.
             verify_sigv4: false,
             iam_mode: IamMode::Off,
-            credential_resolver: Some(credentials.clone()),
+            credential_resolver: Some(identities.resolver()),
             policy_evaluator: None,
             resource_policy_provider: None,
             scp_resolver: None,
         };
         Self {
-            account: account.id,
-            region: account.region,
-            credentials,
+            account: account.to_owned(),
+            region: region.to_owned(),
             ecr,
             kms: KmsServiceHook::new(kms, Arc::default()),
             services: Arc::new(services),
@@ -103,6 +85,19 @@ impl Emulator {
         accounts.get(&self.account)?.repositories.get(name).map(look)
     }
 
+    /// Looks at the registry as a whole.
+    pub(crate) fn registry<T>(&self, look: impl FnOnce(&EcrState) -> T) -> Option<T> {
+        self.ecr.read().get(&self.account).map(look)
+    }
+
+    /// Puts a repository there.
+    #[cfg(test)]
+    pub(crate) fn add_repository(&self, name: &str) {
+        let arn = fakecloud_ecr::repository_arn(&self.region, &self.account, name);
+        let repository = Repository::new(name, arn, &self.account, "registry");
+        self.ecr.write().get_or_create(&self.account).repositories.insert(name.to_owned(), repository);
+    }
+
     /// Changes a repository, if it exists.
     pub(crate) fn change_repository(&self, name: &str, change: impl FnOnce(&mut Repository)) {
         let mut accounts = self.ecr.write();
@@ -125,31 +120,4 @@ fn shared<T: fakecloud_core::multi_account::AccountState>(
     endpoint: &str,
 ) -> Arc<RwLock<MultiAccountState<T>>> {
     Arc::new(RwLock::new(MultiAccountState::new(account, region, endpoint)))
-}
-
-fn add_user(iam: &SharedIamState, account: &Account) {
-    let mut accounts = iam.write();
-    let state = accounts.get_or_create(&account.id);
-    state.users.insert(
-        USER.to_owned(),
-        IamUser {
-            user_name: USER.to_owned(),
-            user_id: "AIDATESTBEDECROPERATOR".to_owned(),
-            arn: format!("arn:aws:iam::{}:user/{USER}", account.id),
-            path: "/".to_owned(),
-            created_at: Utc::now(),
-            tags: Vec::new(),
-            permissions_boundary: None,
-        },
-    );
-    state.access_keys.insert(
-        USER.to_owned(),
-        vec![IamAccessKey {
-            access_key_id: account.access_key.clone(),
-            secret_access_key: account.secret_key.clone(),
-            user_name: USER.to_owned(),
-            status: "Active".to_owned(),
-            created_at: Utc::now(),
-        }],
-    );
 }

@@ -6,9 +6,13 @@
 
 mod api;
 mod calls;
+mod cloud;
 mod control;
 mod emulator;
 mod faults;
+mod iam;
+mod policy;
+mod quotas;
 mod registry;
 mod serve;
 mod tokens;
@@ -22,7 +26,8 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use crate::emulator::{Account, Emulator};
+use crate::cloud::Cloud;
+use crate::iam::{Identities, NewUser};
 
 /// Serves AWS's API for ECR, STS, IAM and KMS, and ECR's registry API.
 #[derive(Parser)]
@@ -43,18 +48,27 @@ struct Args {
     /// Private key of the certificate, PEM.
     #[arg(long)]
     tls_key: PathBuf,
-    /// The one region that this instance serves.
+    /// The region of the registry that is there from the start; others are opened when they are asked for.
     #[arg(long, default_value = "eu-west-1")]
     region: String,
-    /// The AWS account that the access key belongs to.
+    /// The AWS account that the access keys belong to.
     #[arg(long, default_value = "123456789012")]
     account: String,
-    /// The access key that may call the API from the start.
+    /// Access key of the user `ecr-operator`.
     #[arg(long)]
     access_key: String,
-    /// The secret of the access key.
+    /// The secret of that access key.
     #[arg(long)]
     secret_key: String,
+    /// A policy document that says what the user `ecr-operator` may do; may be repeated. Without one it may do everything.
+    #[arg(long, value_name = "FILE")]
+    iam_policy: Vec<PathBuf>,
+    /// Access key of the user `administrator`, who may do everything.
+    #[arg(long, requires = "admin_secret_key")]
+    admin_access_key: Option<String>,
+    /// The secret of that access key.
+    #[arg(long, requires = "admin_access_key")]
+    admin_secret_key: Option<String>,
 }
 
 #[tokio::main]
@@ -69,47 +83,40 @@ async fn main() -> anyhow::Result<()> {
     let api = listen(args.api_listen, "--api-listen").await?;
     let registry = listen(args.registry_listen, "--registry-listen").await?;
     let control = listen(args.control_listen, "--control-listen").await?;
-    let registry_address = registry.local_addr().context("address of the registry")?;
+    let cloud = Arc::new(Cloud::new(&args.account, &args.region, tls.clone()));
+    add_users(&cloud.identities, &args)?;
+    let home = cloud.open_home(registry).context("address of the registry")?;
+    let control_task = axum::serve(control, control::router(cloud.clone()));
+    tracing::info!(api = %args.api_listen, registry = %home.address, control = %args.control_listen, "serving");
 
-    let emulator = Arc::new(Emulator::new(Account {
-        id: args.account,
-        region: args.region,
-        access_key: args.access_key,
-        secret_key: args.secret_key,
-        registry: format!("https://{registry_address}"),
-    }));
-    let calls = Arc::new(calls::Calls::default());
-    let faults = Arc::new(faults::Faults::default());
-    let tokens = Arc::new(tokens::Tokens::default());
-    let mutability = Arc::new(api::mutability::Exclusions::default());
-
-    let api_front = Arc::new(api::Front {
-        emulator: emulator.clone(),
-        calls: calls.clone(),
-        faults: faults.clone(),
-        tokens: tokens.clone(),
-        mutability: mutability.clone(),
-    });
-    let registry_front = Arc::new(registry::Front {
-        emulator,
-        calls: calls.clone(),
-        faults: faults.clone(),
-        tokens: tokens.clone(),
-        mutability,
-        layers: registry::layers::Layers::new(registry_address.port()),
-        sessions: registry::sessions::Sessions::default(),
-        address: registry_address,
-    });
-    let control_task = axum::serve(control, control::router(calls, faults, tokens));
-    tracing::info!(api = %args.api_listen, registry = %registry_address, control = %args.control_listen, "serving");
-
-    let api_task = serve::serve(api, tls.clone(), move |request| api_front.clone().handle(request));
-    let registry_task = serve::serve(registry, tls, move |request| registry_front.clone().handle(request));
+    let api_front = Arc::new(api::Front { cloud });
+    let api_task = serve::serve(api, tls, move |request| api_front.clone().handle(request));
     tokio::select! {
         () = api_task => {}
-        () = registry_task => {}
         served = control_task => served.context("serve the control API")?,
         signal = serve::stop_signal() => signal.context("wait for a signal")?,
+    }
+    Ok(())
+}
+
+fn add_users(identities: &Identities, args: &Args) -> anyhow::Result<()> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).with_context(|| format!("--iam-policy: read {}", path.display()))?;
+        let _: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| format!("--iam-policy: {} is no JSON", path.display()))?;
+        anyhow::Ok(text)
+    };
+    let policies = args.iam_policy.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    identities.add_user(&NewUser {
+        account: &args.account,
+        name: "ecr-operator",
+        access_key: &args.access_key,
+        secret_key: &args.secret_key,
+        policies: &policies,
+    });
+    if let (Some(access_key), Some(secret_key)) = (&args.admin_access_key, &args.admin_secret_key) {
+        let (account, name) = (args.account.as_str(), "administrator");
+        identities.add_user(&NewUser { account, name, access_key, secret_key, policies: &[] });
     }
     Ok(())
 }

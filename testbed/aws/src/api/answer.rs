@@ -4,9 +4,9 @@ use axum::body::{Body, Bytes};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::mutability::Exclusions;
 use super::operation::{Operation, Protocol};
-use crate::emulator::Emulator;
+use super::settings;
+use crate::cloud::Registry;
 use crate::serve::Response;
 
 /// An error in AWS's form: a code and a message.
@@ -20,6 +20,11 @@ pub(crate) struct ApiError {
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: &str) -> Self {
         Self { status, code: code.to_owned(), message: message.to_owned() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &str {
+        &self.code
     }
 
     /// `InvalidParameterException`: a parameter breaks a rule of the API.
@@ -37,21 +42,34 @@ impl ApiError {
 
     pub(crate) fn into_response(self, protocol: Protocol) -> Response {
         let id = uuid::Uuid::new_v4().to_string();
-        let (kind, body) = match protocol {
-            Protocol::Json => {
-                ("application/x-amz-json-1.1", json!({"__type": self.code, "message": self.message}).to_string())
-            }
+        let body = match protocol {
+            Protocol::Json => json!({"__type": self.code, "message": self.message}).to_string(),
             Protocol::Query => {
                 let (_, _, body) =
                     fakecloud_aws::error::xml_error_response(self.status, &self.code, &self.message, &id);
-                ("text/xml", String::from_utf8_lossy(&body).into_owned())
+                String::from_utf8_lossy(&body).into_owned()
             }
         };
+        protocol.respond(self.status, body, &id)
+    }
+}
+
+impl Protocol {
+    /// A success of the front's own.
+    pub(super) fn answer(self, answer: &Value) -> Response {
+        self.respond(StatusCode::OK, answer.to_string(), &uuid::Uuid::new_v4().to_string())
+    }
+
+    fn respond(self, status: StatusCode, body: String, id: &str) -> Response {
+        let kind = match self {
+            Self::Json => "application/x-amz-json-1.1",
+            Self::Query => "text/xml",
+        };
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        if let Ok(id) = HeaderValue::from_str(&id) {
+        if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert(HeaderName::from_static("x-amzn-requestid"), id);
         }
         response
@@ -60,29 +78,44 @@ impl ApiError {
 
 /// The answer with what the emulator leaves out; `None` when there is nothing to add.
 pub(super) fn complete(
-    emulator: &Emulator,
-    exclusions: &Exclusions,
+    registry: &Registry,
     operation: &Operation,
+    asked: &Value,
     body: &Bytes,
+    failures: Vec<Value>,
 ) -> Option<Bytes> {
     let mut answer: Value = serde_json::from_slice(body).ok()?;
-    match operation.action.as_str() {
+    let action = operation.action.as_str();
+    match action {
         "DescribeRepositories" => {
             for repository in answer["repositories"].as_array_mut()? {
-                describe(emulator, exclusions, repository);
+                describe(registry, repository);
             }
         }
-        "CreateRepository" => describe(emulator, exclusions, &mut answer["repository"]),
-        "PutImageTagMutability" => exclusions.show(emulator, &mut answer),
-        _ => return None,
+        "CreateRepository" => describe(registry, &mut answer["repository"]),
+        "PutImageTagMutability" => registry.mutability.show(&registry.emulator, &mut answer),
+        "BatchDeleteImage" if !failures.is_empty() => answer["failures"].as_array_mut()?.extend(failures),
+        _ => {
+            let known = settings::after(registry, action, asked, &mut answer)
+                | registry.dropped.complete(action, asked, &mut answer);
+            if !known {
+                return None;
+            }
+        }
     }
     Some(Bytes::from(answer.to_string()))
 }
 
-fn describe(emulator: &Emulator, exclusions: &Exclusions, repository: &mut Value) {
-    exclusions.show(emulator, repository);
+/// An error that names the registry, where the emulator leaves its ID empty.
+pub(super) fn name_registry(body: &Bytes, account: &str) -> Option<Bytes> {
+    let words = std::str::from_utf8(body).ok()?;
+    words.contains("with id ''").then(|| Bytes::from(words.replace("with id ''", &format!("with id '{account}'"))))
+}
+
+fn describe(registry: &Registry, repository: &mut Value) {
+    registry.mutability.show(&registry.emulator, repository);
     let name = repository["repositoryName"].as_str().unwrap_or_default();
-    let key = emulator.repository(name, |r| r.encryption_configuration.kms_key.clone());
+    let key = registry.emulator.repository(name, |r| r.encryption_configuration.kms_key.clone());
     if let Some(Some(key)) = key {
         repository["encryptionConfiguration"]["kmsKey"] = key.into();
     }

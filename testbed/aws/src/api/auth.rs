@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::answer::ApiError;
 use super::operation::{Operation, Protocol};
+use crate::iam::Caller;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,20 +23,28 @@ pub(super) enum Refusal {
     Skewed,
 }
 
-/// Checks the signature (Signature Version 4) and, with temporary credentials, the session token.
+/// Who signed a request, and for which region.
+pub(super) struct Signed {
+    pub(super) caller: Caller,
+    pub(super) region: String,
+}
+
+/// Checks the signature (Signature Version 4) and, with temporary credentials, the session token. `None`: the operation
+/// takes no signature.
 pub(super) fn check(
     credentials: &dyn CredentialResolver,
     operation: &Operation,
     parts: &Parts,
     body: &Bytes,
-) -> Result<(), RefusedCall> {
+) -> Result<Option<Signed>, RefusedCall> {
     if operation.is_unsigned() {
-        return Ok(());
+        return Ok(None);
     }
-    signature(credentials, parts, body).map_err(|refusal| RefusedCall { refusal, protocol: operation.protocol })
+    let signed = signature(credentials, parts, body);
+    signed.map(Some).map_err(|refusal| RefusedCall { refusal, protocol: operation.protocol })
 }
 
-fn signature(credentials: &dyn CredentialResolver, parts: &Parts, body: &Bytes) -> Result<(), Refusal> {
+fn signature(credentials: &dyn CredentialResolver, parts: &Parts, body: &Bytes) -> Result<Signed, Refusal> {
     let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
     let authorization = text(header::AUTHORIZATION.as_str()).ok_or(Refusal::Unsigned)?;
     let parsed = sigv4::parse_sigv4_header(authorization, text("x-amz-date")).ok_or(Refusal::Incomplete)?;
@@ -64,7 +73,7 @@ fn signature(credentials: &dyn CredentialResolver, parts: &Parts, body: &Bytes) 
     // The signature covers the digest that the header claims; the body must be what it says.
     match text("x-amz-content-sha256") {
         Some(claimed) if claimed != hex::encode(Sha256::digest(body)) => Err(Refusal::Mismatch),
-        _ => Ok(()),
+        _ => Ok(Signed { caller: known.into(), region: parsed.region }),
     }
 }
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::answer::ApiError;
 use super::operation::Operation;
 use crate::emulator::Emulator;
+use crate::policy::selection::matches;
 
 const IMMUTABLE: &str = "IMMUTABLE";
 const IMMUTABLE_WITH_EXCLUSION: &str = "IMMUTABLE_WITH_EXCLUSION";
@@ -128,6 +129,11 @@ pub(crate) fn immutable_tag(repository: &str, tag: &str) -> String {
     )
 }
 
+/// Whether the filters of a request are such as ECR takes.
+pub(super) fn check(asked: &Value) -> Result<(), ApiError> {
+    change(asked).map(|_| ())
+}
+
 fn change(asked: &Value) -> Result<Option<Change>, ApiError> {
     let mutability = asked["imageTagMutability"].as_str().unwrap_or_default();
     let filters = asked["imageTagMutabilityExclusionFilters"].as_array();
@@ -166,16 +172,6 @@ fn invalid(rule: &str) -> ApiError {
     ApiError::invalid_parameter(&format!(
         "Invalid parameter at 'imageTagMutabilityExclusionFilters' failed to satisfy constraint: '{rule}'"
     ))
-}
-
-/// Whether a filter, in which `*` stands for any characters, accepts a tag.
-fn matches(filter: &str, tag: &str) -> bool {
-    match filter.split_once('*') {
-        None => filter == tag,
-        Some((start, rest)) => tag.strip_prefix(start).is_some_and(|tag| {
-            tag.char_indices().map(|(at, _)| at).chain([tag.len()]).any(|at| matches(rest, &tag[at..]))
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ impl Operation {
         self.target.starts_with("AmazonEC2ContainerRegistry_V20150921.")
     }
 
+    /// Whether each region has a state of its own: ECR and KMS, not IAM and STS.
+    pub(crate) fn is_regional(&self) -> bool {
+        self.is_ecr() || self.target.starts_with("TrentService.")
+    }
+
     /// Whether the operation proves the caller by its own parameters instead of a signature.
     /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
     pub(crate) fn is_unsigned(&self) -> bool {

@@ -4,12 +4,11 @@ mod error;
 pub(crate) mod layers;
 mod manifest;
 mod referrers;
-mod route;
+pub(crate) mod route;
 pub(crate) mod sessions;
 mod tags;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -17,17 +16,15 @@ use axum::extract::Query;
 use chrono::Utc;
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::api::mutability::Exclusions;
-use crate::calls::Calls;
-use crate::emulator::Emulator;
-use crate::faults::{self, Faults, Seen};
+use crate::cloud::{Cloud, Registry};
+use crate::faults::{self, Seen};
+use crate::iam::Caller;
+use crate::iam::need::{self, Place};
 use crate::serve::{Dropped, Request, Response};
-use crate::tokens::{Refusal, Tokens};
+use crate::tokens::Refusal;
 use error::{RegistryError, answer};
-use layers::Layers;
 use manifest::Push;
 use route::Route;
-use sessions::Sessions;
 
 /// The largest manifest. <https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html>
 const MANIFEST_LIMIT: usize = 4 * 1024 * 1024;
@@ -36,24 +33,19 @@ const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
 /// What the emulator takes for a token, in the front's own requests.
 const EMULATOR_TOKEN: HeaderValue = HeaderValue::from_static("Basic QVdTOg==");
 
-/// What stands between registry clients and the emulator.
+/// What stands between the clients of one registry and the emulator.
 pub(crate) struct Front {
-    pub(crate) emulator: Arc<Emulator>,
-    pub(crate) calls: Arc<Calls>,
-    pub(crate) faults: Arc<Faults>,
-    pub(crate) tokens: Arc<Tokens>,
-    pub(crate) mutability: Arc<Exclusions>,
-    pub(crate) layers: Layers,
-    pub(crate) sessions: Sessions,
-    pub(crate) address: SocketAddr,
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Front {
     pub(crate) async fn handle(self: Arc<Self>, request: Request) -> Result<Response, Dropped> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let route = Route::of(uri.path());
-        self.calls.registry(route.kind(&method));
+        self.cloud.calls.registry(route.kind(&method));
         let fault = self
+            .cloud
             .faults
             .take(&Seen::Registry { method: &method, path: uri.path_and_query().map_or("/", |path| path.as_str()) });
         let render = |fault: &faults::Fault, status| {
@@ -77,8 +69,12 @@ impl Front {
             return self.layer(repository, digest, request).await;
         }
         let authorization = request.headers().get(header::AUTHORIZATION);
-        if let Err(refusal) = self.tokens.check(authorization, Utc::now()) {
-            return self.challenge(&refusal);
+        let caller = match self.cloud.tokens.check(authorization, Utc::now()) {
+            Err(refusal) => return self.challenge(&refusal),
+            Ok(caller) => caller,
+        };
+        if let Err(refusal) = self.admit(&caller, route, &request) {
+            return refusal.into_response();
         }
         let result = match (request.method(), route) {
             (&Method::GET, Route::Blob { repository, digest }) => {
@@ -95,6 +91,19 @@ impl Front {
         result.unwrap_or_else(RegistryError::into_response)
     }
 
+    /// Whether the token's owner may make this request, now.
+    fn admit(&self, caller: &Caller, route: &Route<'_>, request: &Request) -> Result<(), RegistryError> {
+        let emulator = &self.registry.emulator;
+        let place = Place { account: &emulator.account, region: &emulator.region };
+        let query = request.uri().query().unwrap_or_default();
+        let needs = need::of_registry(request.method(), route, query, place);
+        if self.cloud.over_quota(&self.registry, &needs).is_some() {
+            return Err(RegistryError::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "Rate exceeded"));
+        }
+        let authorized = self.cloud.authorize(caller, &self.registry, &needs);
+        authorized.map_err(|denied| RegistryError::new(StatusCode::FORBIDDEN, "DENIED", denied.0))
+    }
+
     /// No token or an unknown one is 401 with a challenge, an expired one is 403 without.
     fn challenge(&self, refusal: &Refusal) -> Response {
         if *refusal == Refusal::Expired {
@@ -102,7 +111,7 @@ impl Front {
             return RegistryError::new(StatusCode::FORBIDDEN, "DENIED", message).into_response();
         }
         let mut response = answer(StatusCode::UNAUTHORIZED, "text/plain; charset=utf-8", "Not Authorized\n".to_owned());
-        let challenge = format!("Basic realm=\"https://{}/\",service=\"ecr.amazonaws.com\"", self.address);
+        let challenge = format!("Basic realm=\"https://{}/\",service=\"ecr.amazonaws.com\"", self.registry.address);
         if let Ok(challenge) = HeaderValue::from_str(&challenge) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -111,14 +120,14 @@ impl Front {
 
     /// Lets the emulator answer; its errors come in the registry API's form.
     async fn pass(&self, route: &Route<'_>, request: Request) -> Result<Response, RegistryError> {
-        let response = self.emulator.call(request).await;
+        let response = self.registry.emulator.call(request).await;
         let status = response.status();
         if !status.is_client_error() && !status.is_server_error() {
             return Ok(response);
         }
-        let account = &self.emulator.account;
+        let account = &self.registry.emulator.account;
         let repository = route.repository().unwrap_or_default();
-        let missing = self.emulator.repository(repository, |_| ()).is_none();
+        let missing = self.registry.emulator.repository(repository, |_| ()).is_none();
         if status == StatusCode::NOT_FOUND && !repository.is_empty() && missing {
             return Err(RegistryError::name_unknown(repository, account));
         }
@@ -130,9 +139,9 @@ impl Front {
     /// Takes a part of a blob, or the end of it. ECR answers a part with 201, where the specification wants 202.
     async fn upload(&self, route: &Route<'_>, request: Request) -> Result<Response, RegistryError> {
         let session = request.uri().path().to_owned();
-        self.sessions.begin(&session)?;
+        self.registry.sessions.begin(&session)?;
         let mut response = self.pass(route, request).await?;
-        self.sessions.succeeded(&session);
+        self.registry.sessions.succeeded(&session);
         if response.status() == StatusCode::ACCEPTED {
             *response.status_mut() = StatusCode::CREATED;
         }
@@ -144,9 +153,10 @@ impl Front {
         let query = query.map(|Query(query)| query).unwrap_or_default();
         let artifact_type = query.get("artifactType").map(String::as_str);
         let index = self
+            .registry
             .emulator
             .repository(repository, |found| referrers::index(found, digest, artifact_type))
-            .ok_or_else(|| RegistryError::name_unknown(repository, &self.emulator.account))?;
+            .ok_or_else(|| RegistryError::name_unknown(repository, &self.registry.emulator.account))?;
         let kind = "application/vnd.oci.image.index.v1+json";
         let mut response = answer(StatusCode::OK, kind, index.to_string());
         if artifact_type.is_some() {
@@ -162,14 +172,15 @@ impl Front {
         reference: &str,
         request: Request,
     ) -> Result<Response, RegistryError> {
-        let account = &self.emulator.account;
+        let account = &self.registry.emulator.account;
         let (parts, body) = request.into_parts();
         let manifest = to_bytes(body, MANIFEST_LIMIT)
             .await
             .map_err(|_| RegistryError::unsupported("ImageManifest", "Member must be at most 4 MiB long"))?;
         let push = Push { repository, account, reference, manifest: &manifest };
-        self.emulator
-            .repository(repository, |found| push.check(found, &self.mutability))
+        self.registry
+            .emulator
+            .repository(repository, |found| push.check(found, &self.registry.mutability))
             .ok_or_else(|| RegistryError::name_unknown(repository, account))??;
         let route = Route::Manifest { repository, reference };
         let subject = referrers::subject(&manifest);
@@ -203,7 +214,7 @@ impl Front {
         *request.method_mut() = Method::HEAD;
         let route = Route::Blob { repository, digest };
         self.pass(&route, request).await?;
-        let address = self.layers.address(repository, digest, Utc::now());
+        let address = self.registry.layers.address(repository, digest, Utc::now());
         let mut response = answer(StatusCode::TEMPORARY_REDIRECT, "text/html", String::new());
         if let Ok(address) = HeaderValue::try_from(address) {
             response.headers_mut().insert(header::LOCATION, address);
@@ -217,10 +228,10 @@ impl Front {
             return layers::Refusal::Signature.into_response();
         }
         let (path, query) = (request.uri().path(), request.uri().query());
-        let checked = self.layers.check(path, query.unwrap_or_default(), request.headers(), Utc::now());
+        let checked = self.registry.layers.check(path, query.unwrap_or_default(), request.headers(), Utc::now());
         if let Err(refusal) = checked {
             if refusal == layers::Refusal::Leak {
-                self.calls.credential_leak();
+                self.cloud.calls.credential_leak();
             }
             return refusal.into_response();
         }
