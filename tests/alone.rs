@@ -94,6 +94,32 @@ async fn a_repository_that_is_as_it_should_be_is_only_looked_at() {
 }
 
 #[tokio::test]
+async fn a_new_repository_costs_three_calls() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("three").await;
+    stack.forget_calls("AWS_CONTROL_URL").await;
+    let spec = "
+tagMutability: Immutable
+scanOnPush: true
+lifecycle: {rules: [{untagged: {}, expireAfterDays: 7}]}
+access: [{principals: ['222222222222'], permissions: Pull}]
+tags: {team: a}";
+    namespace.apply::<EcrRepository>("api", spec).await;
+    namespace.ready::<EcrRepository>("api").await;
+    let mut api = stack.calls("AWS_CONTROL_URL").await["api"].clone();
+    // The list, and looks at what is there already, are not for this object alone.
+    let calls = api.as_object_mut().unwrap();
+    calls.retain(|action, _| {
+        !action.starts_with("Describe") && !action.starts_with("Get") && !action.starts_with("List")
+    });
+    assert_eq!(api, json!({"CreateRepository": 1, "PutLifecyclePolicy": 1, "SetRepositoryPolicy": 1}));
+    namespace.delete::<EcrRepository>("api").await;
+    namespace.gone::<EcrRepository>("api").await;
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
 async fn an_operator_that_is_killed_in_the_middle_of_a_copy_ends_it_after_its_restart() {
     let _alone = ALONE.lock().await;
     let stack = Stack::connect().await;
