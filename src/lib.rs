@@ -4,11 +4,15 @@
 //! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share.
 
 pub mod api;
+pub mod check;
 pub mod cli;
 pub mod controllers;
 pub mod dockerconfig;
 pub mod ecr;
+pub mod iam;
+pub mod manifests;
 pub mod metrics;
+pub mod plan;
 pub mod registries;
 pub mod server;
 pub mod telemetry;

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod admission;
 mod aws;
 mod errors;
@@ -12,6 +13,7 @@ mod lifecycle;
 mod mirror;
 mod moto;
 mod ownership;
+mod plan;
 mod pull_secret;
 mod registry;
 mod repository;
