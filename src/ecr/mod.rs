@@ -6,7 +6,7 @@
 mod calls;
 mod connect;
 mod error;
-mod host;
+pub mod host;
 pub mod lifecycle;
 mod listing;
 pub mod policy;
@@ -14,6 +14,7 @@ mod policy_calls;
 mod pool;
 mod preview;
 mod repositories;
+pub mod settings;
 mod token;
 
 pub use connect::{ConnectError, Ecr, Identity};

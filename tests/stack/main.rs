@@ -14,4 +14,7 @@ mod moto;
 mod ownership;
 mod pull_secret;
 mod registry;
+mod registry_identity;
+mod registry_settings;
+mod registry_settings_admission;
 mod repository;
