@@ -44,11 +44,11 @@ pub enum Reason {
     LimitExceeded,
     /// `managementPolicy` is `Observe` and the repository does not exist.
     RepositoryNotFound,
-    /// The repository exists and belongs to another object, or an older object claims it.
+    /// The repository, or the registry's settings, belong to another object, or an older object claims them.
     OwnedByAnother,
-    /// The repository exists and `spec.adoption` is `Never`.
+    /// What the spec names exists, was not made by the object, and is not to be taken over as it is.
     AdoptionRefused,
-    /// The spec asks for something that ECR can't change once a repository exists.
+    /// The spec asks for something that ECR can't change once a repository or a rule exists.
     ImmutableField,
     /// `deletionPolicy: Delete` and the repository still has images.
     ImagesRemain,
@@ -80,6 +80,8 @@ pub enum Reason {
     SecretNotOwned,
     /// Some of the selected namespaces could not be served.
     SomeNamespacesFailed,
+    /// Several parts of the settings failed for different reasons; each has its own in the status.
+    SomeSettingsFailed,
 }
 
 impl Reason {
@@ -120,6 +122,7 @@ impl Reason {
             Self::SomeTagsFailed => "SomeTagsFailed",
             Self::SecretNotOwned => "SecretNotOwned",
             Self::SomeNamespacesFailed => "SomeNamespacesFailed",
+            Self::SomeSettingsFailed => "SomeSettingsFailed",
         }
     }
 }

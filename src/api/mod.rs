@@ -10,20 +10,24 @@
 pub mod access;
 mod common;
 pub mod conditions;
+mod creation_template;
 pub mod lifecycle;
 mod mirror;
 mod pull_secret;
 mod registry;
+mod registry_settings;
 mod repository;
 
 pub use access::{AccessGrant, AccessPermissions};
 pub use common::*;
+pub use creation_template::*;
 pub use lifecycle::{
     Any, ImageInUse, Lifecycle, LifecyclePreview, LifecycleRule, PreviewAction, PreviewState, Tagged, Untagged,
 };
 pub use mirror::*;
 pub use pull_secret::*;
 pub use registry::*;
+pub use registry_settings::*;
 pub use repository::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

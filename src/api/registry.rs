@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{CommonStatus, has_status};
+use super::registry_settings::{RegistrySettings, SettingStatus};
 
 /// One private registry: one AWS account in one region, and how to reach it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -33,6 +34,10 @@ use super::common::{CommonStatus, has_status};
         priority = 1,
         json_path = ".status.conditions[?(@.type=='Ready')].message"
     )
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.accountId) || !has(self.credentials) || self.credentials.assumeRole.roleArn.contains('::' + self.accountId + ':')").message("credentials.assumeRole.roleArn is a role of another account than accountId: correct one of them"),
+    validation = Rule::new("!has(self.credentials) || self.credentials.assumeRole.roleArn.startsWith(self.region.startsWith('cn-') ? 'arn:aws-cn:' : self.region.startsWith('us-gov-') ? 'arn:aws-us-gov:' : self.region.startsWith('eusc-') ? 'arn:aws-eusc:' : self.region.startsWith('us-iso-') ? 'arn:aws-iso:' : self.region.startsWith('us-isob-') ? 'arn:aws-iso-b:' : self.region.startsWith('eu-isoe-') ? 'arn:aws-iso-e:' : self.region.startsWith('us-isof-') ? 'arn:aws-iso-f:' : 'arn:aws:')").message("credentials.assumeRole.roleArn is of another AWS partition than region: a role of arn:aws-cn belongs to cn- regions, arn:aws-us-gov to us-gov- regions, arn:aws to the commercial ones")
 )]
 pub struct EcrRegistrySpec {
     /// The AWS region, such as `eu-west-1`. Fixed once set: another region is another EcrRegistry.
@@ -65,6 +70,11 @@ pub struct EcrRegistrySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub access: Option<Vec<RegistryAccess>>,
+
+    /// Registry-wide settings, each part managed only where it is present. Of several EcrRegistry objects for the same
+    /// account and region the oldest with settings manages them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<RegistrySettings>,
 }
 
 /// Lets namespaces use repositories.
@@ -109,10 +119,20 @@ pub struct AssumeRole {
     pub session_tags: BTreeMap<String, String>,
 }
 
-/// Where the registry is reached.
+/// Where the registry is reached: at AWS's own endpoints of a kind (`fips`, `dualStack`), or at URLs.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!((has(self.fips) && self.fips) || (has(self.dualStack) && self.dualStack)) || !(has(self.api) || has(self.registry) || has(self.sts))").message("endpoints.fips and endpoints.dualStack choose among AWS's own endpoints: leave them out where api, registry or sts give a URL"))]
 pub struct Endpoints {
+    /// Whether AWS's FIPS 140-3 validated endpoints are used, for ECR, its registry and STS. They exist in some regions
+    /// only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fips: Option<bool>,
+
+    /// Whether AWS's dual-stack endpoints are used, which have IPv6 addresses beside IPv4 ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dual_stack: Option<bool>,
+
     /// URL of the ECR API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -124,6 +144,12 @@ pub struct Endpoints {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https' && url(self).getEscapedPath() in ['', '/']").message("endpoints.registry must be an https URL without a path"))]
     pub registry: Option<String>,
+
+    /// URL of the STS API, where the role is assumed and the account asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https'").message("endpoints.sts must be an https URL"))]
+    pub sts: Option<String>,
 
     /// PEM certificates that sign the endpoints' certificates, beside the system's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,6 +177,11 @@ pub struct EcrRegistryStatus {
     /// The host (and port) in the names of the registry's images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_host: Option<String>,
+
+    /// What became of each part of the settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub settings: Vec<SettingStatus>,
 }
 
 has_status!(EcrRegistry, EcrRegistryStatus);

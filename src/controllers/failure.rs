@@ -78,8 +78,12 @@ impl From<EcrError> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::AccountMismatch { .. } => Self::stalled(Reason::AccountMismatch, error.to_string()),
-            ConnectError::RegistryEndpoint(_) => Self::stalled(Reason::InvalidSpec, error.to_string()),
+            ConnectError::AccountMismatch { .. } | ConnectError::RegistryMismatch { .. } => {
+                Self::stalled(Reason::AccountMismatch, error.to_string())
+            }
+            ConnectError::RegistryEndpoint(_) | ConnectError::EndpointConflict(_) => {
+                Self::stalled(Reason::InvalidSpec, error.to_string())
+            }
             ConnectError::Aws(error) => error.into(),
         }
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_smithy_http_client::{Builder, tls};
 
 use super::calls::EveryCall;
 use super::error::EcrError;
-use super::host::registry_host;
+use super::host::RegistryHost;
 use super::listing::Listing;
 use super::token::TokenCache;
 use crate::api::{AssumeRole, EcrRegistrySpec};
@@ -63,6 +63,23 @@ pub enum ConnectError {
     /// The URL of the registry endpoint is not one.
     #[error("spec.endpoints.registry is {0:?}, which is not an https URL of a host")]
     RegistryEndpoint(String),
+    /// The registry endpoint is another registry's.
+    #[error(
+        "spec.endpoints.registry is {host}, which is another registry than the one that the credentials ({arn}) reach, {reached}: correct one of them; nothing was changed in either"
+    )]
+    RegistryMismatch {
+        /// The host that the spec names.
+        host: String,
+        /// The account that the credentials reach, and the region that the spec names.
+        reached: String,
+        /// Who the credentials are.
+        arn: String,
+    },
+    /// FIPS or dual-stack endpoints are asked for, and the operator's environment gives an endpoint.
+    #[error(
+        "spec.endpoints asks for FIPS or dual-stack endpoints, but the operator's environment sets AWS_ENDPOINT_URL to {0}: remove one of them"
+    )]
+    EndpointConflict(String),
     /// AWS refused a call, or could not be reached.
     #[error(transparent)]
     Aws(#[from] EcrError),
@@ -71,8 +88,14 @@ pub enum ConnectError {
 impl Ecr {
     /// Connects to the registry that `spec` describes and makes sure that it is the right account.
     pub async fn connect(spec: &EcrRegistrySpec, metrics: &Metrics) -> Result<Self, ConnectError> {
-        let config = sdk_config(spec).await;
-        let sts = aws_sdk_sts::Client::new(&config);
+        let Configured { ecr: config, sts } = sdk_config(spec).await;
+        let (fips, dual_stack) = (config.use_fips().unwrap_or(false), config.use_dual_stack().unwrap_or(false));
+        if let Some(url) = config.endpoint_url()
+            && (fips || dual_stack)
+        {
+            return Err(ConnectError::EndpointConflict(url.to_owned()));
+        }
+        let sts = aws_sdk_sts::Client::new(&sts);
         let identity = caller_identity(&sts).await?;
         if let Some(wanted) = &spec.account_id
             && *wanted != identity.account_id
@@ -85,8 +108,8 @@ impl Ecr {
         }
         let endpoints = spec.endpoints.clone().unwrap_or_default();
         let host = match &endpoints.registry {
-            Some(url) => host_of(url).ok_or_else(|| ConnectError::RegistryEndpoint(url.clone()))?,
-            None => registry_host(&identity.account_id, &spec.region),
+            Some(url) => registry_of(url, &identity, &spec.region)?,
+            None => RegistryHost::new(&identity.account_id, &spec.region, fips, dual_stack).to_string(),
         };
         let mut api = aws_sdk_ecr::config::Builder::from(&config)
             .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
@@ -117,8 +140,28 @@ impl Ecr {
     }
 }
 
-/// The AWS SDK's configuration for a registry: region, trust, credentials, patience.
-async fn sdk_config(spec: &EcrRegistrySpec) -> SdkConfig {
+/// The AWS SDK's configuration for a registry: ECR and STS have the same but for the endpoint.
+struct Configured {
+    ecr: SdkConfig,
+    sts: SdkConfig,
+}
+
+async fn sdk_config(spec: &EcrRegistrySpec) -> Configured {
+    let ecr = loader(spec).load().await;
+    // Only what a loader is told counts for more than the environment.
+    let sts = match spec.endpoints.as_ref().and_then(|endpoints| endpoints.sts.as_ref()) {
+        Some(url) => loader(spec).endpoint_url(url).load().await,
+        None => ecr.clone(),
+    };
+    let Some(credentials) = &spec.credentials else { return Configured { ecr, sts } };
+    let provider = assume_role(&credentials.assume_role, &spec.region, &sts).await;
+    let provider = aws_sdk_ecr::config::SharedCredentialsProvider::new(provider);
+    let with_role = |config: SdkConfig| config.into_builder().credentials_provider(provider.clone()).build();
+    Configured { ecr: with_role(ecr), sts: with_role(sts) }
+}
+
+/// Region, trust, endpoints of a kind, patience; credentials as the SDK finds them.
+fn loader(spec: &EcrRegistrySpec) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(spec.region.clone()))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
@@ -129,20 +172,18 @@ async fn sdk_config(spec: &EcrRegistrySpec) -> SdkConfig {
                 .operation_timeout(Duration::from_secs(60))
                 .build(),
         );
-    if let Some(pem) = spec.endpoints.as_ref().and_then(|endpoints| endpoints.ca_bundle.as_ref()) {
+    let Some(endpoints) = &spec.endpoints else { return loader };
+    // What the spec leaves out, the environment may still ask for.
+    if let Some(fips) = endpoints.fips {
+        loader = loader.use_fips(fips);
+    }
+    if let Some(dual_stack) = endpoints.dual_stack {
+        loader = loader.use_dual_stack(dual_stack);
+    }
+    if let Some(pem) = &endpoints.ca_bundle {
         loader = loader.http_client(https_client(pem));
     }
-    let config = loader.load().await;
-    match &spec.credentials {
-        Some(credentials) => {
-            let provider = assume_role(&credentials.assume_role, &spec.region, &config).await;
-            config
-                .into_builder()
-                .credentials_provider(aws_sdk_ecr::config::SharedCredentialsProvider::new(provider))
-                .build()
-        }
-        None => config,
-    }
+    loader
 }
 
 async fn assume_role(role: &AssumeRole, region: &str, base: &SdkConfig) -> AssumeRoleProvider {
@@ -180,6 +221,18 @@ async fn caller_identity(sts: &aws_sdk_sts::Client) -> Result<Identity, EcrError
     })
 }
 
+/// Host and port of the registry endpoint. If it is one of ECR's own hosts, it must be this account's in this region.
+fn registry_of(url: &str, identity: &Identity, spec_region: &str) -> Result<String, ConnectError> {
+    let host = host_of(url).ok_or_else(|| ConnectError::RegistryEndpoint(url.to_owned()))?;
+    match RegistryHost::parse(&host) {
+        Some(of) if of.account != identity.account_id || of.region != spec_region => {
+            let reached = format!("account {} in {spec_region}", identity.account_id);
+            Err(ConnectError::RegistryMismatch { host, reached, arn: identity.arn.clone() })
+        }
+        _ => Ok(host),
+    }
+}
+
 /// Host and port of an https URL.
 fn host_of(url: &str) -> Option<String> {
     let uri: axum::http::Uri = url.parse().ok()?;
@@ -196,5 +249,27 @@ mod tests {
         assert_eq!(host_of("https://registry.example.com/").as_deref(), Some("registry.example.com"));
         assert_eq!(host_of("http://registry.example.com"), None);
         assert_eq!(host_of("registry.example.com"), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_another_registrys_is_refused() {
+        let identity = Identity { account_id: "123456789012".into(), arn: "arn:aws:iam::123456789012:user/x".into() };
+        let check = |url: &str| registry_of(url, &identity, "eu-west-1");
+        for own in [
+            "https://123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "https://123456789012.dkr-ecr.eu-west-1.on.aws",
+            "https://registry.example.com:5000",
+            // Not ECR's host, whatever it looks like.
+            "https://999999999999.dkr.ecr.eu-west-1.amazonaws.com.example.com",
+        ] {
+            assert!(check(own).is_ok(), "{own}");
+        }
+        for others in [
+            "https://999999999999.dkr.ecr.eu-west-1.amazonaws.com",
+            "https://123456789012.dkr.ecr.eu-west-2.amazonaws.com",
+        ] {
+            let error = check(others).expect_err(others).to_string();
+            assert!(error.contains("123456789012") && error.contains("eu-west-1"), "{error}");
+        }
     }
 }

@@ -77,6 +77,11 @@ impl EcrError {
         Self { operation, kind, message }
     }
 
+    /// A value that the SDK does not take.
+    pub(super) fn invalid(operation: &'static str, error: &dyn std::error::Error) -> Self {
+        Self { operation, kind: ErrorKind::Invalid, message: error.to_string() }
+    }
+
     /// An answer that lacks what the API promises.
     pub(super) fn incomplete(operation: &'static str, what: &str) -> Self {
         Self { operation, kind: ErrorKind::Other, message: format!("the answer has no {what}") }
@@ -135,20 +140,36 @@ fn kind_of_code(code: &str) -> ErrorKind {
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "AuthFailure" => ErrorKind::Credentials,
-        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "OptInRequired" => ErrorKind::AccessDenied,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "NotAuthorized"
+        | "OptInRequired"
+        | "BlockedByOrganizationPolicyException" => ErrorKind::AccessDenied,
         "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
             ErrorKind::Throttled
         }
         "RepositoryNotFoundException"
         | "LifecyclePolicyNotFoundException"
         | "RepositoryPolicyNotFoundException"
+        | "RegistryPolicyNotFoundException"
+        | "SigningConfigurationNotFoundException"
+        | "PullThroughCacheRuleNotFoundException"
+        | "TemplateNotFoundException"
+        | "ExclusionNotFoundException"
         | "ImageNotFoundException" => ErrorKind::NotFound,
-        "RepositoryAlreadyExistsException" => ErrorKind::AlreadyExists,
+        "RepositoryAlreadyExistsException"
+        | "PullThroughCacheRuleAlreadyExistsException"
+        | "TemplateAlreadyExistsException"
+        | "ExclusionAlreadyExistsException" => ErrorKind::AlreadyExists,
         "RepositoryNotEmptyException" => ErrorKind::NotEmpty,
         "LimitExceededException" | "TooManyTagsException" => ErrorKind::Limit,
         "InvalidParameterException"
         | "InvalidTagParameterException"
         | "ValidationException"
+        | "SecretNotFoundException"
+        | "UnableToAccessSecretException"
+        | "UnableToDecryptSecretValueException"
+        | "UnsupportedUpstreamRegistryException"
         | "KmsException"
         | "ValidationError" => ErrorKind::Invalid,
         _ => ErrorKind::Other,

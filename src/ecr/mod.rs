@@ -6,7 +6,7 @@
 mod calls;
 mod connect;
 mod error;
-mod host;
+pub mod host;
 pub mod lifecycle;
 mod listing;
 pub mod policy;
@@ -15,6 +15,7 @@ mod pool;
 mod preview;
 mod probes;
 mod repositories;
+pub mod settings;
 mod token;
 
 pub use connect::{ConnectError, Ecr, Identity};

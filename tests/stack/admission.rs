@@ -27,7 +27,7 @@ async fn offer<K: Resource<DynamicType = ()>>(stack: &Stack, spec: &str) -> Resu
 }
 
 /// Each spec is refused, and the message has these words.
-async fn refused<K: Resource<DynamicType = ()>>(cases: &[(&str, &[&str])]) {
+pub async fn refused<K: Resource<DynamicType = ()>>(cases: &[(&str, &[&str])]) {
     let stack = Stack::connect().await;
     for (spec, words) in cases {
         let answer = offer::<K>(&stack, spec).await;
@@ -38,7 +38,7 @@ async fn refused<K: Resource<DynamicType = ()>>(cases: &[(&str, &[&str])]) {
     }
 }
 
-async fn accepted<K: Resource<DynamicType = ()>>(specs: &[&str]) {
+pub async fn accepted<K: Resource<DynamicType = ()>>(specs: &[&str]) {
     let stack = Stack::connect().await;
     for spec in specs {
         if let Err(error) = offer::<K>(&stack, spec).await {
@@ -80,7 +80,7 @@ async fn good_registries_are_accepted() {
         "{region: us-gov-east-1, accountId: '123456789012'}",
         "{region: eusc-de-east-1}",
         "{region: us-iso-east-1}",
-        "{region: ap-southeast-5, credentials: {assumeRole: {roleArn: 'arn:aws-us-gov:iam::123456789012:role/path/x', externalId: abc, sessionTags: {team: a}}}}",
+        "{region: us-gov-west-1, credentials: {assumeRole: {roleArn: 'arn:aws-us-gov:iam::123456789012:role/path/x', externalId: abc, sessionTags: {team: a}}}}",
         "{region: eu-west-1, endpoints: {api: 'https://api.ecr.eu-west-1.amazonaws.com', registry: 'https://registry.example.com:5000'}}",
     ])
     .await;

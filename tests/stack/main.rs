@@ -16,4 +16,7 @@ mod ownership;
 mod plan;
 mod pull_secret;
 mod registry;
+mod registry_identity;
+mod registry_settings;
+mod registry_settings_admission;
 mod repository;
