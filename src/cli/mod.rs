@@ -1,6 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod copy;
 mod crds;
+mod exit;
+mod login;
 mod run;
 
 use std::process::ExitCode;
@@ -19,6 +22,10 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Run(run::Args),
+    /// Copy an image, or all tags of a repository, from one registry to another.
+    Copy(copy::Args),
+    /// Print a token for `docker login`, or write it into a docker config.
+    Login(login::Args),
     /// Print the CustomResourceDefinitions as YAML.
     Crds(crds::Args),
 }
@@ -26,14 +33,13 @@ enum Command {
 /// Parses the command line and runs what it asks for.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(args) => run::run(args),
-        Command::Crds(args) => crds::run(&args),
+        Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Copy(args) => copy::run(args),
+        Command::Login(args) => login::run(args),
+        Command::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ecr-operator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ecr-operator: {error:#}");
+        ExitCode::FAILURE
+    })
 }

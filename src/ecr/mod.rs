@@ -6,7 +6,8 @@
 mod calls;
 mod connect;
 mod error;
-mod host;
+pub mod host;
+mod identity_token;
 pub mod lifecycle;
 mod listing;
 pub mod policy;
@@ -17,6 +18,7 @@ mod token;
 
 pub use connect::{ConnectError, Ecr, Identity};
 pub use error::{EcrError, ErrorKind};
+pub use identity_token::{IdentityToken, identity_token};
 pub use pool::Pool;
 pub use repositories::{Encryption, Mutability, NewRepository, Repository, TagMutability};
 pub use token::Token;
