@@ -99,18 +99,22 @@ impl Session {
     }
 
     /// Sends a request, authenticated as the registry wants it. Any status is an answer.
+    ///
+    /// What was sent along and is refused is renewed once. A first request, which found out what is wanted, isn't counted:
+    /// a token may expire right after.
     pub(crate) async fn exchange(&self, call: &Call) -> Result<Answer, Error> {
-        let grant = self.grant(&call.place).await?;
-        let answer = self.dispatch(call, grant.as_ref()).await?;
-        if !answer.own || answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+        let mut grant = self.grant(&call.place).await?;
+        let mut tries_left = if grant.is_none() { 2 } else { 1 };
+        loop {
+            let answer = self.dispatch(call, grant.as_ref()).await?;
+            let refused = answer.own && answer.status() == StatusCode::UNAUTHORIZED;
+            if !refused || tries_left == 0 || !self.learn(answer.headers(), grant.as_ref()).await? {
+                return Ok(answer);
+            }
+            tries_left -= 1;
+            answer.drain(self.config.idle_timeout).await;
+            grant = self.grant(&call.place).await?;
         }
-        if !self.learn(answer.headers(), grant.as_ref()).await? {
-            return Ok(answer);
-        }
-        answer.drain(self.config.idle_timeout).await;
-        let grant = self.grant(&call.place).await?;
-        self.dispatch(call, grant.as_ref()).await
     }
 
     /// What to send along, by what is known of the registry: nothing as long as it has asked for nothing.

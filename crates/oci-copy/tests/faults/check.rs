@@ -20,7 +20,8 @@ pub(crate) fn tags_are_complete(
         if whole.is_some_and(|whole| !whole.contains(digest)) {
             return Err(format!("the tag {tag} names {digest}, which is not what the source had"));
         }
-        complete(repository, sources, digest, whole.is_some()).map_err(|problem| format!("the tag {tag}: {problem}"))?;
+        complete(repository, sources, digest, whole.is_some())
+            .map_err(|problem| format!("the tag {tag}: {problem}"))?;
     }
     Ok(())
 }

@@ -122,8 +122,7 @@ impl Content {
         registry.repository(repository, |it| {
             it.blobs.extend(self.blobs.clone());
             for manifest in self.all() {
-                it.manifests
-                    .insert(manifest.digest.clone(), (manifest.media_type.to_owned(), manifest.bytes.clone()));
+                it.manifests.insert(manifest.digest.clone(), (manifest.media_type.to_owned(), manifest.bytes.clone()));
             }
             if let Some(tag) = tag {
                 it.tags.insert(tag.to_owned(), self.root().digest.clone());

@@ -170,7 +170,9 @@ async fn fail(proxy: &Proxy, kind: Kind, op: Op, cut: Cut, request: Request) -> 
             let headers = [("content-type", oci_copy::media_type::OCI_MANIFEST), ("content-length", "7")];
             instead(request, headers.into_response()).await
         }
-        K::CaptivePortal => instead(request, ([("content-type", "text/html")], "<html>log in</html>").into_response()).await,
+        K::CaptivePortal => {
+            instead(request, ([("content-type", "text/html")], "<html>log in</html>").into_response()).await
+        }
         K::NoLocation => instead(request, StatusCode::ACCEPTED.into_response()).await,
         K::ForeignLocation => {
             let foreign = [("location", "http://169.254.169.254/v2/b/blobs/uploads/1")];

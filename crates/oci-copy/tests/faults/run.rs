@@ -223,9 +223,8 @@ impl Scene {
             Ask::TwoTags => vec![("a:v1".to_owned(), "b:v1"), ("a:v2".to_owned(), "b:v2")],
             _ => vec![("a:v1".to_owned(), "b:v1")],
         };
-        let credentials = |host: &str, password| {
-            Arc::new(StaticCredentials::new(host, Credentials::new(USER, password)))
-        };
+        let credentials =
+            |host: &str, password| Arc::new(StaticCredentials::new(host, Credentials::new(USER, password)));
         let read = if from == to { "write-password" } else { "read-password" };
         let requests = named.into_iter().map(|(source, destination)| {
             let source = format!("{from}/{source}").parse().unwrap();
@@ -365,7 +364,8 @@ impl Scene {
                 return Err(format!("it reports {} and the tag {tag} names {there:?}", report.digest));
             }
             let moved = fired.contains(&Kind::TagMoves) || tag == "v2";
-            let right = |digest: &str| digest == self.new.root().digest || (moved && digest == self.other.root().digest);
+            let right =
+                |digest: &str| digest == self.new.root().digest || (moved && digest == self.other.root().digest);
             if !right(report.source_digest.as_str()) {
                 return Err(format!("the source never named {}", report.source_digest));
             }

@@ -74,7 +74,8 @@ impl Remote {
             if !answer.status().is_success() {
                 return None;
             }
-            let media_type = answer.headers().get("content-type").map_or("", |value| value.to_str().unwrap()).to_owned();
+            let media_type =
+                answer.headers().get("content-type").map_or("", |value| value.to_str().unwrap()).to_owned();
             return Some((media_type, answer.bytes().await.expect("the registry finishes what it says")));
         }
     }
