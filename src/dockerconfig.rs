@@ -43,7 +43,9 @@ impl DockerConfig {
         let document: Document = serde_json::from_slice(json).map_err(|_| DockerConfigError::Syntax)?;
         let mut credentials = BTreeMap::new();
         for (key, entry) in document.auths {
-            if let Some(found) = credentials_of(entry.auth.as_deref(), entry.username.as_deref(), entry.password.as_deref())? {
+            if let Some(found) =
+                credentials_of(entry.auth.as_deref(), entry.username.as_deref(), entry.password.as_deref())?
+            {
                 credentials.insert(host_of(&key), found);
             }
         }

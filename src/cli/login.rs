@@ -140,10 +140,7 @@ fn replace(unfinished: &Path, path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// A docker config with these entries among its own.
-fn merged<'a>(
-    config: Option<&[u8]>,
-    entries: impl IntoIterator<Item = (&'a str, String)>,
-) -> anyhow::Result<String> {
+fn merged<'a>(config: Option<&[u8]>, entries: impl IntoIterator<Item = (&'a str, String)>) -> anyhow::Result<String> {
     let mut config: Map<String, Value> = match config {
         Some(text) if !text.trim_ascii().is_empty() => {
             // The error would show what is in the file.

@@ -93,8 +93,7 @@ impl Keychain {
     /// If a helper or AWS is to be asked and gives no answer.
     pub async fn find(&self, repository: &Repository) -> Result<Option<Credentials>, KeychainError> {
         for (path, file) in &self.files {
-            let found =
-                file.find(repository).map_err(|source| KeychainError::Config { path: path.clone(), source })?;
+            let found = file.find(repository).map_err(|source| KeychainError::Config { path: path.clone(), source })?;
             let credentials = match found {
                 Found::Here(credentials) => Some(credentials),
                 Found::Helper { name, key } | Found::Store { name, key } => self.ask(name, key).await?,
@@ -141,8 +140,7 @@ fn paths(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     let home = variable("HOME");
     let below = |base: Option<PathBuf>, rest: &str| base.map(|base| base.join(Path::new(rest)));
     let docker = below(variable("DOCKER_CONFIG"), "config.json").or(below(home.clone(), ".docker/config.json"));
-    let podman =
-        variable("REGISTRY_AUTH_FILE").or_else(|| below(variable("XDG_RUNTIME_DIR"), "containers/auth.json"));
+    let podman = variable("REGISTRY_AUTH_FILE").or_else(|| below(variable("XDG_RUNTIME_DIR"), "containers/auth.json"));
     let config = below(variable("XDG_CONFIG_HOME").or(below(home, ".config")), "containers/auth.json");
     [docker, podman, config].into_iter().flatten().collect()
 }

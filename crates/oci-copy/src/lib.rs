@@ -47,6 +47,7 @@ mod config;
 mod digest;
 mod engine;
 mod error;
+mod limit;
 mod manifest;
 pub mod media_type;
 mod net;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -28,6 +30,8 @@ pub(crate) struct Manifest {
     pub(crate) digest: Digest,
     pub(crate) bytes: Bytes,
     pub(crate) content: Content,
+    /// The manifest that this one tells about.
+    pub(crate) subject: Option<Digest>,
 }
 
 /// What a manifest is made of.
@@ -60,6 +64,8 @@ pub(crate) struct Blob {
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    /// The blob itself, where the manifest carries it and it is what the digest says.
+    pub(crate) data: Option<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +76,7 @@ struct RawManifest {
     config: Option<Object<RawDescriptor>>,
     layers: Option<Vec<Object<RawDescriptor>>>,
     manifests: Option<Vec<Object<RawDescriptor>>>,
+    subject: Option<Object<RawDescriptor>>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +87,7 @@ struct RawDescriptor {
     size: u64,
     platform: Option<Object<RawPlatform>>,
     annotations: Option<Value>,
+    data: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -145,7 +153,8 @@ impl Manifest {
                 layers: layers.filter(|b| !media_type::is_non_distributable(&b.media_type)).collect(),
             }
         };
-        Ok(Self { media_type, digest, bytes, content })
+        let subject = raw.subject.map(|Object(subject)| subject.digest);
+        Ok(Self { media_type, digest, bytes, content, subject })
     }
 
     /// The blobs that a registry must hold before it takes this manifest.
@@ -192,7 +201,10 @@ fn entry(Object(raw): Object<RawDescriptor>) -> Entry {
 }
 
 fn blob(Object(raw): Object<RawDescriptor>) -> Blob {
-    Blob { media_type: essence(&raw.media_type), digest: raw.digest, size: raw.size }
+    // Whoever wrote the manifest may have been wrong about it: what doesn't fit is read from the registry as usual.
+    let data = raw.data.as_ref().and_then(Value::as_str).and_then(|data| STANDARD.decode(data).ok());
+    let data = data.filter(|data| data.len() as u64 == raw.size && raw.digest.matches(data)).map(Bytes::from);
+    Blob { media_type: essence(&raw.media_type), digest: raw.digest, size: raw.size, data }
 }
 
 /// The platform that an image's configuration tells.

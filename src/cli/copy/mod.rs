@@ -11,9 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 use futures::StreamExt as _;
-use oci_copy::{
-    CopyRequest, Engine, EngineConfig, Platform, PlatformSelection, Reference, RegistryConfig, Repository,
-};
+use oci_copy::{CopyRequest, Engine, EngineConfig, Platform, PlatformSelection, Reference, RegistryConfig, Repository};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Failure, of_all};
@@ -116,7 +114,9 @@ async fn interrupted() -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => 130,
         _ = terminate.recv() => 143,
     };
-    eprintln!("ecr-operator copy: interrupted; what was not tagged yet is not tagged, and the next run goes on from here");
+    eprintln!(
+        "ecr-operator copy: interrupted; what was not tagged yet is not tagged, and the next run goes on from here"
+    );
     Ok(code.into())
 }
 

@@ -10,7 +10,8 @@ use oci_copy::{Digest, Progress, ProgressEvent, Reference};
 use super::report::Outcome;
 
 /// Bars that are shown at once; more blobs than these are never in flight for long.
-const BAR: &str = "{prefix:14} {bar:28.cyan/dim} {bytes:>11} of {total_bytes:11} {binary_bytes_per_sec:>13} {eta:>4} left";
+const BAR: &str =
+    "{prefix:14} {bar:28.cyan/dim} {bytes:>11} of {total_bytes:11} {binary_bytes_per_sec:>13} {eta:>4} left";
 
 /// A size as people read it: `12.34 MiB`.
 pub(super) fn size(bytes: u64) -> String {

@@ -93,7 +93,8 @@ fn sid(grant: &AccessGrant) -> String {
     let AccessGrant { principals, permissions, principal_org_ids, principal_org_paths, source_arns, source_accounts } =
         grant;
     let lists = [Some(principals), principal_org_ids.as_ref(), principal_org_paths.as_ref(), source_arns.as_ref()];
-    let parts: Vec<_> = lists.into_iter().chain([source_accounts.as_ref()]).map(|list| list.map(|list| set(list))).collect();
+    let parts: Vec<_> =
+        lists.into_iter().chain([source_accounts.as_ref()]).map(|list| list.map(|list| set(list))).collect();
     let digest = Sha256::digest(format!("{parts:?}"));
     let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{permissions:?}{short}")

@@ -61,7 +61,7 @@ impl Answer {
     ///
     /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
     pub(crate) fn retry_at(&self) -> Option<SystemTime> {
-        retry_at(self.header(RETRY_AFTER)?, SystemTime::now())
+        retry_after(self.headers())
     }
 
     pub(crate) fn into_response(self) -> Response {
@@ -132,6 +132,11 @@ pub(crate) async fn next_chunk(response: &mut Response, place: &Place, idle: Dur
         Ok(chunk) => chunk.map_err(|error| transport::failure(place, error, idle)),
         Err(_) => Err(timed_out(place, "more of the content", idle)),
     }
+}
+
+/// See [`Answer::retry_at`].
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<SystemTime> {
+    retry_at(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
 fn retry_at(value: &str, now: SystemTime) -> Option<SystemTime> {

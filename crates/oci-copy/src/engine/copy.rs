@@ -1,6 +1,8 @@
 //! One copy, from the first look to the tag.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -8,6 +10,7 @@ use super::blobs::{Outcome, Transfer};
 use super::plan::plan;
 use super::request::{CopyReport, CopyRequest};
 use super::source::Source;
+use super::tee::{Seat, Ticket};
 use crate::client::Session;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -16,6 +19,9 @@ use crate::platform::PlatformSelection;
 use crate::progress::{Progress, ProgressEvent};
 use crate::reference::Reference;
 
+/// Blobs of one copy that are looked at, waited for or sent at once. How many are sent is limited elsewhere.
+const MANY_BLOBS: usize = 64;
+
 /// A copy to one destination.
 pub(crate) struct Copy {
     pub(crate) source: Arc<Source>,
@@ -23,16 +29,25 @@ pub(crate) struct Copy {
     pub(crate) transfer: Arc<Transfer>,
     pub(crate) platforms: PlatformSelection,
     pub(crate) progress: Progress,
+    /// Its place among other destinations of the same image, if there are any.
+    seat: Mutex<Option<Seat>>,
 }
 
 impl Copy {
-    pub(crate) fn new(source: Arc<Source>, destination: Reference, transfer: Transfer, request: &CopyRequest) -> Self {
+    pub(crate) fn new(
+        source: Arc<Source>,
+        destination: Reference,
+        transfer: Transfer,
+        request: &CopyRequest,
+        seat: Option<Seat>,
+    ) -> Self {
         Self {
             source,
             destination,
             transfer: Arc::new(transfer),
             platforms: request.platforms.clone(),
             progress: request.progress.clone(),
+            seat: Mutex::new(seat),
         }
     }
 
@@ -121,12 +136,16 @@ impl Copy {
             report.manifests_skipped += 1;
         }
 
+        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut tickets: HashMap<Digest, Ticket> = match seat {
+            Some(seat) => plan.blobs.iter().map(|blob| blob.digest.clone()).zip(seat.take(&plan.blobs)).collect(),
+            None => HashMap::new(),
+        };
         let transfers = plan.blobs.into_iter().map(|blob| {
-            let transfer = self.transfer.clone();
-            async move { transfer.run(&blob).await.map(|outcome| (blob, outcome)) }
+            let (transfer, ticket) = (self.transfer.clone(), tickets.remove(&blob.digest));
+            async move { transfer.run(&blob, ticket).await.map(|outcome| (blob, outcome)) }
         });
-        let concurrency = self.session().config.max_blobs_per_copy.max(1);
-        let mut outcomes = futures::stream::iter(transfers).buffer_unordered(concurrency);
+        let mut outcomes = futures::stream::iter(transfers).buffer_unordered(MANY_BLOBS);
         while let Some((blob, outcome)) = outcomes.try_next().await? {
             match outcome {
                 Outcome::Copied => {
