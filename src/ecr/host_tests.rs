@@ -180,3 +180,29 @@ proptest! {
         let _ = (RegistryHost::parse(&host), is_public(&host), partition_of_arn(&host));
     }
 }
+
+/// The corpus of the fuzz target for these names, and mutations of each file: no other name is read as a host of ECR.
+#[test]
+fn no_mutation_of_a_host_name_reads_as_another() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/ecr_host");
+    let files = std::fs::read_dir(folder).expect("the corpus is there");
+    let mut names: Vec<String> =
+        files.map(|file| std::fs::read_to_string(file.expect("readable").path()).expect("text")).collect();
+    names.sort();
+    assert!(names.len() >= 5);
+    for name in &names {
+        for at in 0..name.len() {
+            for piece in ["", ".", "-", "x", "1", "/", "@", ":", "evil.io", "amazonaws.com", "%2e", "\u{3002}", "\0"] {
+                for changed in [
+                    format!("{}{piece}{}", &name[..at], &name[at..]),
+                    format!("{}{piece}{}", &name[..at], &name[at + 1..]),
+                ] {
+                    if let Some(read) = RegistryHost::parse(&changed) {
+                        assert_eq!(read.to_string(), changed);
+                        assert!(!is_public(&changed) && !changed.contains("evil"), "{changed}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -47,6 +47,9 @@ mod config;
 mod digest;
 mod engine;
 mod error;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod limit;
 mod manifest;
 pub mod media_type;
