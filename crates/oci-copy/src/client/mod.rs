@@ -6,6 +6,7 @@ pub(crate) mod blobs;
 pub(crate) mod manifests;
 pub(crate) mod reader;
 pub(crate) mod redirects;
+pub(crate) mod referrers;
 pub(crate) mod registry;
 pub(crate) mod tags;
 pub(crate) mod transport;
@@ -92,7 +93,14 @@ impl Session {
     }
 
     pub(crate) fn call(&self, operation: Operation, subject: Option<&str>, method: Method, url: Url) -> Call {
-        Call { place: self.place(operation, subject), method, url, headers: HeaderMap::new(), body: None, also_pull: None }
+        Call {
+            place: self.place(operation, subject),
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            also_pull: None,
+        }
     }
 
     /// Sends a request, authenticated as the registry wants it. Any status is an answer.

@@ -214,7 +214,10 @@ pub(crate) struct Branch {
 }
 
 enum From {
-    Common { messages: mpsc::UnboundedReceiver<Message>, first: Option<Message> },
+    Common {
+        messages: mpsc::UnboundedReceiver<Message>,
+        first: Option<Message>,
+    },
     /// It was too slow, or the others too fast.
     Own(Box<BlobReader>),
     Ended,

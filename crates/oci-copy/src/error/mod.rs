@@ -331,9 +331,7 @@ impl Error {
             Self::Transport { place, problem, detail } => {
                 Self::Transport { place: place.clone(), problem: *problem, detail: detail.clone() }
             }
-            Self::Timeout { place, awaited, after } => {
-                Self::Timeout { place: place.clone(), awaited, after: *after }
-            }
+            Self::Timeout { place, awaited, after } => Self::Timeout { place: place.clone(), awaited, after: *after },
             Self::DeadlineExceeded { origin, destination, after } => {
                 Self::DeadlineExceeded { origin: origin.clone(), destination: destination.clone(), after: *after }
             }
