@@ -30,8 +30,6 @@ pub(crate) struct Manifest {
     pub(crate) digest: Digest,
     pub(crate) bytes: Bytes,
     pub(crate) content: Content,
-    /// The manifest that this one tells about.
-    pub(crate) subject: Option<Digest>,
 }
 
 /// What a manifest is made of.
@@ -76,7 +74,6 @@ struct RawManifest {
     config: Option<Object<RawDescriptor>>,
     layers: Option<Vec<Object<RawDescriptor>>>,
     manifests: Option<Vec<Object<RawDescriptor>>>,
-    subject: Option<Object<RawDescriptor>>,
 }
 
 #[derive(Deserialize)]
@@ -153,8 +150,7 @@ impl Manifest {
                 layers: layers.filter(|b| !media_type::is_non_distributable(&b.media_type)).collect(),
             }
         };
-        let subject = raw.subject.map(|Object(subject)| subject.digest);
-        Ok(Self { media_type, digest, bytes, content, subject })
+        Ok(Self { media_type, digest, bytes, content })
     }
 
     /// The blobs that a registry must hold before it takes this manifest.

@@ -4,7 +4,6 @@ use reqwest::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-use super::answer::Answer;
 use super::{Session, protocol, redirects};
 use crate::digest::Digest;
 use crate::error::{Error, Operation};

@@ -6,6 +6,7 @@ pub(crate) mod blobs;
 pub(crate) mod manifests;
 pub(crate) mod reader;
 pub(crate) mod redirects;
+pub(crate) mod referrers;
 pub(crate) mod registry;
 pub(crate) mod tags;
 pub(crate) mod transport;

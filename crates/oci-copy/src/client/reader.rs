@@ -87,7 +87,7 @@ impl Progress {
         self.whole
     }
 
-    /// How many bytes have been read.
+    #[cfg(test)]
     pub(crate) fn seen(&self) -> u64 {
         self.seen
     }

@@ -35,6 +35,8 @@ pub(crate) struct Registry {
     pub(crate) first: FirstContact,
     pub(crate) chunks: Chunks,
     pub(crate) referrers: ReferrersApi,
+    /// Held while an index of referrers is read, changed and put.
+    pub(crate) fallback_turn: tokio::sync::Mutex<()>,
 }
 
 /// How much may be in flight, by what it is.
@@ -110,6 +112,7 @@ impl Registry {
             first: FirstContact::default(),
             chunks,
             referrers: ReferrersApi::default(),
+            fallback_turn: Default::default(),
             config,
         })
     }

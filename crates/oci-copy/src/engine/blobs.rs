@@ -12,6 +12,7 @@ use super::tee::{Branch, Ticket};
 use crate::client::Session;
 use crate::client::blobs::Start;
 use crate::client::upload::{Feed, Upload};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Operation, Refusal};
 use crate::manifest::Blob;
 use crate::progress::{Progress, ProgressEvent};
@@ -42,8 +43,10 @@ pub(crate) struct Transfer {
     /// For all copies, and for this one.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) own_permits: Arc<Semaphore>,
-    /// What is known is not believed any more, since the registry proved some of it wrong.
+    /// What is known is not believed any more.
     pub(crate) doubts: AtomicBool,
+    /// Something was left out because it was known to be there.
+    pub(crate) relied: AtomicBool,
     pub(crate) progress: Progress,
 }
 
@@ -59,16 +62,49 @@ enum Look {
 struct Tries {
     begun: AtomicBool,
     refused: AtomicBool,
+    looked: AtomicBool,
 }
 
 impl Transfer {
-    /// Brings the blob, unless the destination has it. With a ticket, the first try may share its reading with others.
-    pub(crate) async fn run(&self, blob: &Blob, ticket: Option<Ticket>) -> Result<Outcome, Error> {
+    /// Whether the destination is known to have a blob or manifest.
+    pub(crate) fn knows(&self, digest: &Digest) -> bool {
+        let knowledge = &self.destination.registry.knowledge;
+        let known = !self.doubts.load(Ordering::Relaxed) && knowledge.has(&self.repository, digest);
+        if known {
+            self.relied.store(true, Ordering::Relaxed);
+        }
+        known
+    }
+
+    /// Whether something was left out because it was known to be there. What is asked again starts anew.
+    pub(crate) fn relied(&self) -> bool {
+        self.relied.swap(false, Ordering::Relaxed)
+    }
+
+    /// The registry proved something of it wrong: from now on this copy looks for itself.
+    pub(crate) fn doubt(&self) {
+        self.destination.registry.knowledge.forget(&self.repository);
+        self.doubts.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn learn_manifest(&self, digest: &Digest) {
+        self.destination.registry.knowledge.learn(&self.repository, digest);
+    }
+
+    /// Brings the blob, unless the destination has it, which may have been told already. With a ticket, the first try
+    /// may share its reading with others.
+    pub(crate) async fn run(&self, blob: &Blob, told: Option<bool>, ticket: Option<Ticket>) -> Result<Outcome, Error> {
+        let told = told.filter(|_| !self.doubts.load(Ordering::Relaxed));
+        if told == Some(true) {
+            self.relied.store(true, Ordering::Relaxed);
+            self.progress.report(ProgressEvent::BlobSkipped { digest: blob.digest.clone(), size: blob.size });
+            return Ok(Outcome::Skipped);
+        }
         let tries = Tries::default();
         let ticket = std::sync::Mutex::new(ticket);
         let attempt = || {
             let ticket = ticket.lock().ok().and_then(|mut ticket| ticket.take());
-            self.attempt(blob, ticket, &tries)
+            self.attempt(blob, told, ticket, &tries)
         };
         let when = |error: &Error| self.may_pass(error, &tries);
         let outcome = retrying_when(&self.destination.config.retry, when, attempt).await?;
@@ -99,10 +135,16 @@ impl Transfer {
     }
 
     /// One try, with an upload of its own. It begins with a look, since a try before may have succeeded unheard.
-    async fn attempt(&self, blob: &Blob, ticket: Option<Ticket>, tries: &Tries) -> Result<Outcome, Error> {
+    async fn attempt(
+        &self,
+        blob: &Blob,
+        told: Option<bool>,
+        ticket: Option<Ticket>,
+        tries: &Tries,
+    ) -> Result<Outcome, Error> {
         let knowledge = &self.destination.registry.knowledge;
         let lead = loop {
-            if !self.doubts.load(Ordering::Relaxed) && knowledge.has(&self.repository, &blob.digest) {
+            if self.knows(&blob.digest) {
                 return Ok(Outcome::Skipped);
             }
             let registry = Arc::as_ptr(&self.destination.registry) as usize;
@@ -112,7 +154,7 @@ impl Transfer {
                 Claim::Wait(waiting) => waiting.done().await,
             }
         };
-        let outcome = match self.look(blob, lead).await? {
+        let outcome = match self.look(blob, told, lead, tries).await? {
             Look::Done(outcome) => {
                 knowledge.learn_blob(&self.origin, &self.repository, &blob.digest);
                 outcome
@@ -128,7 +170,9 @@ impl Transfer {
     }
 
     /// Looks whether the destination has the blob, or can take it over from another of its repositories.
-    async fn look(&self, blob: &Blob, lead: Lead) -> Result<Look, Error> {
+    async fn look(&self, blob: &Blob, told: Option<bool>, lead: Lead, tries: &Tries) -> Result<Look, Error> {
+        // After a try that failed nothing is taken for granted: it may have succeeded unheard.
+        let absent = told == Some(false) && !tries.looked.swap(true, Ordering::Relaxed);
         let knowledge = &self.destination.registry.knowledge;
         let holder = knowledge.holder(&self.origin, &self.repository, &blob.digest);
         let holder = holder.and_then(|path| Repository::new(self.destination.repository.host(), &path).ok());
@@ -138,7 +182,7 @@ impl Transfer {
                 None => return Ok(Look::Done(Outcome::Mounted)),
                 Some(mut started) => {
                     // A registry that doesn't mount says nothing of what the repository has.
-                    if self.destination.has_blob(&blob.digest).await? {
+                    if !absent && self.destination.has_blob(&blob.digest).await? {
                         started.cancel().await;
                         return Ok(Look::Done(Outcome::Skipped));
                     }
@@ -146,7 +190,7 @@ impl Transfer {
                 }
             }
         }
-        if self.destination.has_blob(&blob.digest).await? {
+        if !absent && self.destination.has_blob(&blob.digest).await? {
             return Ok(Look::Done(Outcome::Skipped));
         }
         if self.same_registry {

@@ -118,11 +118,10 @@ impl Knowledge {
         self.lock().mounting.answered(mounted, Instant::now());
     }
 
-    /// What was believed of these is not so.
-    pub(crate) fn forget<'a>(&self, repository: &str, digests: impl IntoIterator<Item = &'a Digest>) {
+    /// What was believed of a repository is not so.
+    pub(crate) fn forget(&self, repository: &str) {
         let mut facts = self.lock();
-        let Some(present) = facts.present.get_mut(repository) else { return };
-        let gone = digests.into_iter().filter(|digest| present.remove(*digest).is_some()).count();
+        let gone = facts.present.remove(repository).map_or(0, |digests| digests.len());
         facts.count -= gone;
     }
 
@@ -172,12 +171,13 @@ mod tests {
     async fn a_fact_is_believed_for_its_lifetime_and_until_it_is_forgotten() {
         let knowledge = Knowledge::new(Duration::from_secs(10));
         knowledge.learn("a", &digest(1));
-        knowledge.learn("a", &digest(2));
         assert!(knowledge.has("a", &digest(1)) && !knowledge.has("b", &digest(1)));
-        knowledge.forget("a", [&digest(1)]);
-        assert!(!knowledge.has("a", &digest(1)) && knowledge.has("a", &digest(2)));
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(!knowledge.has("a", &digest(2)));
+        assert!(!knowledge.has("a", &digest(1)));
+        knowledge.learn("a", &digest(1));
+        knowledge.learn("b", &digest(2));
+        knowledge.forget("a");
+        assert!(!knowledge.has("a", &digest(1)) && knowledge.has("b", &digest(2)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(knowledge.holder("docker.io", "b", &digest(1)).as_deref(), Some("a"));
         assert_eq!(knowledge.holder("docker.io", "a", &digest(1)), None);
         assert_eq!(knowledge.holder("evil.example", "b", &digest(1)), None);
-        knowledge.forget("a", [&digest(1)]);
+        knowledge.forget("a");
         assert_eq!(knowledge.holder("docker.io", "b", &digest(1)), None);
     }
 

@@ -3,8 +3,10 @@
 mod blobs;
 mod copy;
 mod in_flight;
+pub(crate) mod index;
 pub(crate) mod knowledge;
 mod plan;
+mod referrers;
 pub(crate) mod request;
 mod source;
 pub(crate) mod tee;
@@ -192,6 +194,7 @@ impl Engine {
                 self.shared.config.max_blobs_per_copy.clamp(1, Semaphore::MAX_PERMITS),
             )),
             doubts: AtomicBool::new(false),
+            relied: AtomicBool::new(false),
             progress: request.progress.clone(),
         };
         let copy = Copy::new(source, destination.clone(), transfer, request, seat);

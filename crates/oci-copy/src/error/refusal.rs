@@ -33,6 +33,8 @@ pub enum Operation {
     CancelUpload,
     /// `GET /v2/<name>/tags/list`.
     ListTags,
+    /// `GET /v2/<name>/referrers/<digest>`.
+    ListReferrers,
 }
 
 impl fmt::Display for Operation {
@@ -48,6 +50,7 @@ impl fmt::Display for Operation {
             Self::UploadBlob => "uploading the blob",
             Self::CancelUpload => "cancelling an upload to",
             Self::ListTags => "listing the tags of",
+            Self::ListReferrers => "listing what refers to",
         })
     }
 }
