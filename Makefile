@@ -48,7 +48,17 @@ fmt: ## Format the code
 	cargo fmt --manifest-path testbed/aws/Cargo.toml
 	gofmt -w $(GO_MODULES)
 
-GO_MODULES := testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/schemas
+# How often `make bench-copy` measures, and what: docs/performance/copy.md
+ROUNDS ?= 5
+SCENARIOS ?= cold,warm,moved,latency,large
+
+.PHONY: bench-copy
+bench-copy: ## Measure the copy engine beside crane, regsync and skopeo
+	@testbed/scripts/build bench crane
+	cargo build --release --locked --package oci-copy --example mirror
+	testbed/bin/bench-copy -rounds $(ROUNDS) -scenarios $(SCENARIOS)
+
+GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/schemas
 
 .PHONY: lint
 lint: ## Check formatting, lints, dependencies and the chart

@@ -20,6 +20,9 @@ pub enum DockerConfigError {
     /// The `auth` of an entry is not the base64 of `user:password`.
     #[error("the \"auth\" of an entry is not the base64 of user:password")]
     Auth,
+    /// An entry has a token for a token service instead of a user and a password.
+    #[error("an entry has an identity token only; log in with a user name and a password")]
+    IdentityToken,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +43,9 @@ impl DockerConfig {
         let document: Document = serde_json::from_slice(json).map_err(|_| DockerConfigError::Syntax)?;
         let mut credentials = BTreeMap::new();
         for (key, entry) in document.auths {
-            if let Some(found) = entry_credentials(entry)? {
+            if let Some(found) =
+                credentials_of(entry.auth.as_deref(), entry.username.as_deref(), entry.password.as_deref())?
+            {
                 credentials.insert(host_of(&key), found);
             }
         }
@@ -53,12 +58,15 @@ impl DockerConfig {
     }
 }
 
-fn entry_credentials(entry: Entry) -> Result<Option<Credentials>, DockerConfigError> {
-    match entry {
-        Entry { username: Some(username), password: Some(password), auth: _ } => {
-            Ok(Some(Credentials::new(username, password)))
-        }
-        Entry { auth: Some(auth), .. } if !auth.is_empty() => {
+/// The user and the password of an entry; none if it has neither.
+pub(crate) fn credentials_of(
+    auth: Option<&str>,
+    username: Option<&str>,
+    password: Option<&str>,
+) -> Result<Option<Credentials>, DockerConfigError> {
+    match (auth, username, password) {
+        (_, Some(username), Some(password)) => Ok(Some(Credentials::new(username, password))),
+        (Some(auth), ..) if !auth.is_empty() => {
             let text = BASE64
                 .decode(auth.trim())
                 .ok()
@@ -72,7 +80,7 @@ fn entry_credentials(entry: Entry) -> Result<Option<Credentials>, DockerConfigEr
 }
 
 /// The host of a key: keys are hosts, or URLs as `docker login` wrote them for Docker Hub.
-fn host_of(key: &str) -> String {
+pub(crate) fn host_of(key: &str) -> String {
     let bare = key.trim_start_matches("https://").trim_start_matches("http://");
     let host = bare.split('/').next().unwrap_or(bare);
     match host {

@@ -10,6 +10,7 @@ pub mod controllers;
 pub mod dockerconfig;
 pub mod ecr;
 pub mod iam;
+pub mod keychain;
 pub mod manifests;
 pub mod metrics;
 pub mod plan;

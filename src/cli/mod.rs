@@ -1,7 +1,10 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod copy;
 mod crds;
+mod exit;
+mod login;
 mod plan;
 mod run;
 
@@ -21,6 +24,10 @@ struct Cli {
 enum Command {
     /// Run the operator.
     Run(run::Args),
+    /// Copy an image, or all tags of a repository, from one registry to another.
+    Copy(copy::Args),
+    /// Print a token for `docker login`, or write it into a docker config.
+    Login(login::Args),
     /// Print the CustomResourceDefinitions as YAML.
     Crds(crds::Args),
     /// Print which IAM actions that manifests need are denied to the identity at hand. Changes nothing. Exits with 2 if
@@ -34,15 +41,14 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Copy(args) => copy::run(args),
+        Command::Login(args) => login::run(args),
         Command::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("ecr-operator: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ecr-operator: {error:#}");
+        ExitCode::FAILURE
+    })
 }

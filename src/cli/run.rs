@@ -61,7 +61,7 @@ pub(super) struct Args {
 }
 
 /// Reads a duration such as `10m` or `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())

@@ -7,6 +7,7 @@ mod calls;
 mod connect;
 mod error;
 pub mod host;
+mod identity_token;
 pub mod lifecycle;
 mod listing;
 pub mod policy;
@@ -20,6 +21,7 @@ mod token;
 
 pub use connect::{ConnectError, Ecr, Identity};
 pub use error::{EcrError, ErrorKind};
+pub use identity_token::{IdentityToken, identity_token};
 pub use pool::Pool;
 pub use preview::{Preview, PreviewResult, PreviewedImage, Started};
 pub use probes::Verdict;

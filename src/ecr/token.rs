@@ -98,7 +98,7 @@ impl Ecr {
 }
 
 /// Splits the base64 of `user:password`.
-fn decode(encoded: &str) -> Option<(String, String)> {
+pub(super) fn decode(encoded: &str) -> Option<(String, String)> {
     let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (username, password) = text.split_once(':')?;
     Some((username.to_owned(), password.to_owned()))

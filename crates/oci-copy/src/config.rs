@@ -35,6 +35,8 @@ pub struct RegistryConfig {
     ca_bundle: Option<Vec<u8>>,
     token_realms: Vec<Url>,
     allowed_hosts: Vec<String>,
+    manifest_pace: Option<u32>,
+    chunk_size: Option<u64>,
 }
 
 impl RegistryConfig {
@@ -54,7 +56,16 @@ impl RegistryConfig {
         let token_realms =
             realms.iter().map(|realm| parse_origin("token realm", &host, realm)).collect::<Result<_, _>>()?;
         let host = if host == "index.docker.io" { DOCKER_HUB.to_owned() } else { host };
-        Ok(Self { host, endpoint, explicit: false, ca_bundle: None, token_realms, allowed_hosts: Vec::new() })
+        Ok(Self {
+            host,
+            endpoint,
+            explicit: false,
+            ca_bundle: None,
+            token_realms,
+            allowed_hosts: Vec::new(),
+            manifest_pace: None,
+            chunk_size: None,
+        })
     }
 
     /// The URL under which the registry is really reached: scheme, host and port. `http` is used only if it is written
@@ -97,6 +108,24 @@ impl RegistryConfig {
         self
     }
 
+    /// Puts no more manifests a second than these, at least 1. Default: as many as the registry takes.
+    ///
+    /// ECR allows 10 `PutImage` a second for an account in a region, and an index of three platforms needs four.
+    #[must_use]
+    pub fn manifests_per_second(mut self, rate: u32) -> Self {
+        self.manifest_pace = Some(rate.max(1));
+        self
+    }
+
+    /// Uploads blobs in pieces of this size, in bytes, for a registry that takes them no other way. By default a blob goes
+    /// in one request, which every registry has to take and ECR wants, and pieces are tried only where that is
+    /// answered with 413.
+    #[must_use]
+    pub fn chunked_uploads(mut self, bytes: u64) -> Self {
+        self.chunk_size = Some(bytes.max(1));
+        self
+    }
+
     /// The registry's host as image references write it.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -113,6 +142,14 @@ impl RegistryConfig {
 
     pub(crate) fn allowed_hosts(&self) -> &[String] {
         &self.allowed_hosts
+    }
+
+    pub(crate) fn manifest_pace(&self) -> Option<u32> {
+        self.manifest_pace
+    }
+
+    pub(crate) fn chunk_size(&self) -> Option<u64> {
+        self.chunk_size
     }
 
     pub(crate) fn certificates(&self) -> Result<Vec<reqwest::Certificate>, ConfigError> {
@@ -174,12 +211,19 @@ fn read_certificates(host: &str, pem: &[u8]) -> Result<Vec<reqwest::Certificate>
 pub struct EngineConfig {
     /// The `User-Agent` of every request. Default: this crate's name and version.
     pub user_agent: String,
-    /// Blobs in flight for all copies together, at least 1. Default 16.
+    /// Blobs in flight for all copies together, at least 1; what one registry gets of them starts at half and follows
+    /// what it bears. Each takes up to [`BLOB_WINDOW`](Self::BLOB_WINDOW) of memory for each of its destinations. Default 16.
     pub max_blobs: usize,
-    /// Blobs in flight for one copy, at least 1. Default 6.
+    /// Blobs in flight for one copy, at least 1. Default 8.
     pub max_blobs_per_copy: usize,
-    /// Manifest requests in flight for one copy, at least 1. Default 4.
+    /// Small requests in flight to one registry, at least 1: look-ups, manifests, the beginning of uploads. It is where
+    /// the limit that follows the registry's answers ends; it starts at half of it. Default 64.
+    pub max_requests: usize,
+    /// Manifests of one copy that are looked for, read or put at once, at least 1. Default 8.
     pub max_manifests_per_copy: usize,
+    /// How long it is believed, without asking again, that a repository has a blob or manifest that was seen there. What a
+    /// registry proves wrong is forgotten at once. Default 10 min; zero asks every time.
+    pub knowledge_lifetime: Duration,
     /// More tags than these in one repository are an error. Default 100,000.
     pub max_tags: usize,
     /// How long a connection may take to be made, TLS included. Default 10 s.
@@ -195,13 +239,20 @@ pub struct EngineConfig {
     pub retry: RetryConfig,
 }
 
+impl EngineConfig {
+    /// How many bytes of a blob wait at most for a destination that is slower than the others it is read for.
+    pub const BLOB_WINDOW: usize = 1 << 20;
+}
+
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_blobs: 16,
-            max_blobs_per_copy: 6,
-            max_manifests_per_copy: 4,
+            max_blobs_per_copy: 8,
+            max_requests: 64,
+            max_manifests_per_copy: 8,
+            knowledge_lifetime: Duration::from_secs(600),
             max_tags: 100_000,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(60),

@@ -165,6 +165,7 @@ enum DigestProblem {
 }
 
 /// Computes a digest over bytes that come in pieces.
+#[derive(Clone)]
 pub(crate) struct Hasher {
     algorithm: Algorithm,
     context: aws_lc_rs::digest::Context,

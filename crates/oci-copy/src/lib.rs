@@ -47,6 +47,10 @@ mod config;
 mod digest;
 mod engine;
 mod error;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+mod limit;
 mod manifest;
 pub mod media_type;
 mod net;
@@ -60,7 +64,8 @@ pub use auth::credentials::{Anonymous, CredentialSource, Credentials, StaticCred
 pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig};
 pub use digest::{Algorithm, Digest, DigestError};
 pub use engine::Engine;
-pub use engine::request::{CopyReport, CopyRequest, Descriptor, Missing, RateLimit};
+pub use engine::index::DestinationIndex;
+pub use engine::request::{CopyReport, CopyRequest, Descriptor, Missing, RateLimit, ReferrerOutcome, ReferrerReport};
 pub use error::{Error, ErrorKind, Operation, Place, Refusal, TransportProblem};
 pub use platform::{Platform, PlatformError, PlatformSelection};
 pub use progress::{Progress, ProgressEvent};

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -60,6 +62,8 @@ pub(crate) struct Blob {
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    /// The blob itself, where the manifest carries it and it is what the digest says.
+    pub(crate) data: Option<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +84,7 @@ struct RawDescriptor {
     size: u64,
     platform: Option<Object<RawPlatform>>,
     annotations: Option<Value>,
+    data: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -192,7 +197,10 @@ fn entry(Object(raw): Object<RawDescriptor>) -> Entry {
 }
 
 fn blob(Object(raw): Object<RawDescriptor>) -> Blob {
-    Blob { media_type: essence(&raw.media_type), digest: raw.digest, size: raw.size }
+    // Whoever wrote the manifest may have been wrong about it: what doesn't fit is read from the registry as usual.
+    let data = raw.data.as_ref().and_then(Value::as_str).and_then(|data| STANDARD.decode(data).ok());
+    let data = data.filter(|data| data.len() as u64 == raw.size && raw.digest.matches(data)).map(Bytes::from);
+    Blob { media_type: essence(&raw.media_type), digest: raw.digest, size: raw.size, data }
 }
 
 /// The platform that an image's configuration tells.

@@ -49,6 +49,12 @@ where
         .await
 }
 
+/// A number from 0 up to 1, without any claim to be unpredictable: it only keeps many from doing the same at once.
+pub(crate) fn random() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0) as f64 / (u64::MAX as f64 + 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,15 +61,24 @@ impl Answer {
     ///
     /// [RFC 9110, section 10.2.3]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
     pub(crate) fn retry_at(&self) -> Option<SystemTime> {
-        retry_at(self.header(RETRY_AFTER)?, SystemTime::now())
+        retry_after(self.headers())
     }
 
     pub(crate) fn into_response(self) -> Response {
         self.response
     }
 
-    /// Reads the body, which must not be longer than `limit` bytes nor stand still for longer than `idle`.
-    pub(crate) async fn read(mut self, place: &Place, limit: usize, idle: Duration) -> Result<Bytes, Error> {
+    /// Reads the body, which must not be longer than `limit` bytes, nor stand still for longer than `idle`, nor take
+    /// longer than four times that: one that drips would never end otherwise.
+    pub(crate) async fn read(self, place: &Place, limit: usize, idle: Duration) -> Result<Bytes, Error> {
+        let whole = idle.saturating_mul(4);
+        match tokio::time::timeout(whole, self.read_up_to(place, limit, idle)).await {
+            Ok(result) => result,
+            Err(_) => Err(timed_out(place, "end of the content", whole)),
+        }
+    }
+
+    async fn read_up_to(mut self, place: &Place, limit: usize, idle: Duration) -> Result<Bytes, Error> {
         if self.content_length().is_some_and(|length| length > limit as u64) {
             return Err(protocol(place, format!("its body is longer than {limit} bytes")));
         }
@@ -83,15 +92,18 @@ impl Answer {
         Ok(body.freeze())
     }
 
-    /// Reads a body that nobody wants, so that its connection can be used again.
+    /// Reads a body that nobody wants, so that its connection can be used again, as far as that is worth the wait.
     pub(crate) async fn drain(mut self, idle: Duration) {
         let mut left = 64 * 1024_usize;
-        while let Ok(Ok(Some(chunk))) = tokio::time::timeout(idle, self.response.chunk()).await {
-            match left.checked_sub(chunk.len()) {
-                Some(less) => left = less,
-                None => return,
+        let _ = tokio::time::timeout(idle, async {
+            while let Ok(Some(chunk)) = self.response.chunk().await {
+                match left.checked_sub(chunk.len()) {
+                    Some(less) => left = less,
+                    None => return,
+                }
             }
-        }
+        })
+        .await;
     }
 
     /// The refusal that this answer is. A body that can't be read says nothing.
@@ -120,6 +132,11 @@ pub(crate) async fn next_chunk(response: &mut Response, place: &Place, idle: Dur
         Ok(chunk) => chunk.map_err(|error| transport::failure(place, error, idle)),
         Err(_) => Err(timed_out(place, "more of the content", idle)),
     }
+}
+
+/// See [`Answer::retry_at`].
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<SystemTime> {
+    retry_at(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
 fn retry_at(value: &str, now: SystemTime) -> Option<SystemTime> {

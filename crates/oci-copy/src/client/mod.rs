@@ -4,14 +4,17 @@
 pub(crate) mod answer;
 pub(crate) mod blobs;
 pub(crate) mod manifests;
+pub(crate) mod reader;
 pub(crate) mod redirects;
+pub(crate) mod referrers;
 pub(crate) mod registry;
 pub(crate) mod tags;
 pub(crate) mod transport;
 pub(crate) mod upload;
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
@@ -24,6 +27,7 @@ use crate::auth::credentials::{CredentialSource, Credentials};
 use crate::auth::token::{Token, TokenKey, read_token, token_url};
 use crate::config::EngineConfig;
 use crate::error::{Error, Operation, Place, Refusal};
+use crate::limit::{Limiter, Permit};
 use crate::reference::Repository;
 use answer::{Answer, RateLimits};
 use registry::{HttpClient, Registry};
@@ -54,6 +58,8 @@ pub(crate) struct Call {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<Bytes>,
+    /// Another repository of the registry that the request also reads from.
+    pub(crate) also_pull: Option<Repository>,
 }
 
 /// What a request was sent with.
@@ -75,14 +81,6 @@ impl Session {
         Self { registry, config, repository, scope, source, credentials: Default::default(), rate_limits }
     }
 
-    /// Lets the session mount blobs from another repository of its registry.
-    pub(crate) fn also_pull(mut self, from: &Repository) -> Self {
-        if *from != self.repository {
-            self.scope = format!("{} {}", self.scope, scope(from, Access::Pull));
-        }
-        self
-    }
-
     pub(crate) fn place(&self, operation: Operation, subject: Option<&str>) -> Place {
         Place::new(operation, &self.repository, subject)
     }
@@ -95,26 +93,48 @@ impl Session {
     }
 
     pub(crate) fn call(&self, operation: Operation, subject: Option<&str>, method: Method, url: Url) -> Call {
-        Call { place: self.place(operation, subject), method, url, headers: HeaderMap::new(), body: None }
+        Call {
+            place: self.place(operation, subject),
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            also_pull: None,
+        }
     }
 
     /// Sends a request, authenticated as the registry wants it. Any status is an answer.
+    ///
+    /// What was sent along and is refused is renewed once. A first request, which found out what is wanted, isn't counted:
+    /// a token may expire right after.
     pub(crate) async fn exchange(&self, call: &Call) -> Result<Answer, Error> {
-        let grant = self.grant(&call.place).await?;
-        let answer = self.dispatch(call, grant.as_ref()).await?;
-        if !answer.own || answer.status() != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
+        let mut first = Some(self.registry.first.enter().await);
+        let scope = self.scope_of(call);
+        let mut grant = self.grant(&call.place, &scope).await?;
+        let mut tries_left = if grant.is_none() { 2 } else { 1 };
+        loop {
+            let answer = self.dispatch(call, grant.as_ref()).await?;
+            let refused = answer.own && answer.status() == StatusCode::UNAUTHORIZED;
+            if !refused || tries_left == 0 || !self.learn(answer.headers(), grant.as_ref()).await? {
+                return Ok(answer);
+            }
+            tries_left -= 1;
+            drop(first.take());
+            answer.drain(self.config.idle_timeout).await;
+            grant = self.grant(&call.place, &scope).await?;
         }
-        if !self.learn(answer.headers(), grant.as_ref()).await? {
-            return Ok(answer);
+    }
+
+    /// The rights that a request needs. There is a token for each set of them.
+    fn scope_of(&self, call: &Call) -> Cow<'_, str> {
+        match &call.also_pull {
+            Some(other) => Cow::Owned(format!("{} {}", self.scope, scope(other, Access::Pull))),
+            None => Cow::Borrowed(&self.scope),
         }
-        answer.drain(self.config.idle_timeout).await;
-        let grant = self.grant(&call.place).await?;
-        self.dispatch(call, grant.as_ref()).await
     }
 
     /// What to send along, by what is known of the registry: nothing as long as it has asked for nothing.
-    async fn grant(&self, place: &Place) -> Result<Option<Grant>, Error> {
+    async fn grant(&self, place: &Place, scope: &str) -> Result<Option<Grant>, Error> {
         match self.registry.auth.challenge() {
             None => Ok(None),
             Some(Challenge::Basic) => {
@@ -125,13 +145,13 @@ impl Session {
             Some(Challenge::Bearer { realm, service }) => {
                 let belongs = self.registry.config.owns_realm(&realm);
                 let credentials = if belongs { self.credentials(None).await? } else { None };
-                let result = self.token(place, &realm, service.as_deref(), credentials.as_ref()).await;
+                let result = self.token(place, &realm, service.as_deref(), scope, credentials.as_ref()).await;
                 let (key, token) = match (result, credentials) {
                     // The credentials may have been renewed since this session asked for them.
                     (Err(error), Some(refused)) if error.status() == Some(401) => {
                         match self.credentials(Some(&refused)).await? {
                             Some(renewed) if renewed != refused => {
-                                self.token(place, &realm, service.as_deref(), Some(&renewed)).await?
+                                self.token(place, &realm, service.as_deref(), scope, Some(&renewed)).await?
                             }
                             _ => return Err(error),
                         }
@@ -174,12 +194,13 @@ impl Session {
         place: &Place,
         realm: &Url,
         service: Option<&str>,
+        scope: &str,
         credentials: Option<&Credentials>,
     ) -> Result<(TokenKey, Token), Error> {
         let key = TokenKey {
             realm: realm.clone(),
             service: service.map(str::to_owned),
-            scope: self.scope.clone(),
+            scope: scope.to_owned(),
             identity: credentials.map(Credentials::identity),
         };
         let token = self.registry.auth.tokens.get(&key, self.fetch_token(place, &key, credentials)).await?;
@@ -272,8 +293,14 @@ impl Session {
         for _ in 0..=redirects::MAX_HOPS {
             // Who has left the registry's origin comes back as a stranger.
             own = own && self.registry.is_own(&url);
-            let client = if own { &self.registry.own } else { &self.registry.elsewhere };
+            let client = match (own, call.place.operation) {
+                (false, _) => &self.registry.elsewhere,
+                (true, Operation::GetBlob) => &self.registry.bulk,
+                (true, _) => &self.registry.own,
+            };
             let authorization = grant.map(|grant| &grant.authorization).filter(|_| own);
+            let permit = if own { self.permit(call.place.operation).await } else { None };
+            let sent = tokio::time::Instant::now();
             let response = self
                 .send(
                     client,
@@ -287,6 +314,7 @@ impl Session {
                 .await?;
             if own {
                 self.rate_limits.observe(self.repository.host(), response.headers());
+                self.heed(call.place.operation, &response, sent, permit.as_ref());
             }
             let location = response.headers().get(LOCATION).filter(|_| reads && is_redirect(response.status()));
             let Some(location) = location else {
@@ -300,6 +328,55 @@ impl Session {
             place: Box::new(call.place.clone()),
             problem: format!("it redirects more than {} times", redirects::MAX_HOPS),
         })
+    }
+
+    /// Waits for the turn of a small request. Blobs wait elsewhere, for as long as their bytes flow.
+    async fn permit(&self, operation: Operation) -> Option<Permit> {
+        let limits = &self.registry.limits;
+        match operation {
+            Operation::GetBlob | Operation::UploadBlob => None,
+            Operation::PutManifest => {
+                let permit = limits.puts.acquire().await;
+                if let Some(pace) = &limits.put_pace {
+                    pace.wait().await;
+                }
+                Some(permit)
+            }
+            _ => Some(limits.requests.acquire().await),
+        }
+    }
+
+    /// Adapts to what an answer says of the registry's state.
+    pub(crate) fn heed(
+        &self,
+        operation: Operation,
+        response: &Response,
+        sent: tokio::time::Instant,
+        permit: Option<&Permit>,
+    ) {
+        if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            if let Some(permit) = permit {
+                permit.answered();
+            }
+            return;
+        }
+        let limiter = self.limiter(operation);
+        limiter.overloaded(sent);
+        // Others of the kind needn't hear the same. A wait that is too long ends what heard of it, and holds up nobody else.
+        let wait = answer::retry_after(response.headers()).and_then(|at| at.duration_since(SystemTime::now()).ok());
+        if let Some(wait) = wait.filter(|wait| *wait <= self.config.retry.max_retry_after) {
+            limiter.pause(wait);
+        }
+    }
+
+    fn limiter(&self, operation: Operation) -> &Arc<Limiter> {
+        let limits = &self.registry.limits;
+        match operation {
+            Operation::GetBlob => &limits.reads,
+            Operation::UploadBlob => &limits.writes,
+            Operation::PutManifest => &limits.puts,
+            _ => &limits.requests,
+        }
     }
 
     /// Sends one request and waits for the answer's headers.

@@ -15,6 +15,8 @@ use crate::retry::retrying;
 const PAGE: &str = "1000";
 /// Old registries pay no heed to the page size and send everything at once.
 const MAX_PAGE_BODY: usize = 16 << 20;
+/// Pages in a row that bring nothing new. A registry may filter its pages; one that goes on like this has no end.
+const MAX_VAIN_PAGES: usize = 32;
 
 #[derive(Deserialize)]
 struct Page {
@@ -31,12 +33,14 @@ impl Session {
         let mut seen_pages = HashSet::new();
         let mut seen = HashSet::new();
         let mut tags = Vec::new();
+        let mut vain = 0;
         let limit = self.config.max_tags;
         while let Some(url) = next {
-            if !seen_pages.insert(url.clone()) || seen_pages.len() > limit.saturating_add(1) {
+            if !seen_pages.insert(url.clone()) || vain > MAX_VAIN_PAGES {
                 return Err(protocol(&self.place(Operation::ListTags, None), "its pages have no end"));
             }
             let (page, link) = retrying(&self.config.retry, || self.tag_page(url.clone())).await?;
+            let before = tags.len();
             for tag in page.tags.unwrap_or_default() {
                 if !is_tag(&tag) {
                     tracing::debug!(tag = sanitize(&tag, 200), repository = %self.repository, "not a tag, left out");
@@ -47,6 +51,7 @@ impl Session {
             if tags.len() > limit {
                 return Err(Error::TooManyTags { repository: Box::new(self.repository.clone()), limit });
             }
+            vain = if tags.len() == before { vain + 1 } else { 0 };
             next = link;
         }
         Ok(tags)
@@ -83,7 +88,7 @@ impl Session {
 /// The target of `rel="next"` in a `Link` header ([RFC 8288]).
 ///
 /// [RFC 8288]: https://www.rfc-editor.org/rfc/rfc8288
-fn next_link(header: &str) -> Option<&str> {
+pub(crate) fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     while let Some(start) = rest.find('<') {
         let (target, after) = rest[start + 1..].split_once('>')?;

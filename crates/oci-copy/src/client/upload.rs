@@ -1,58 +1,174 @@
-//! A blob on its way: read from one registry, checked, and put into another, piece by piece.
+//! A blob on its way into a registry: in one request, or in pieces where the registry wants that.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt};
-use reqwest::header::AUTHORIZATION;
-use reqwest::{Response, StatusCode};
+use futures::Stream;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
-use super::answer::{Answer, next_chunk};
-use super::{Session, protocol, timed_out, transport};
-use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Place};
+use super::answer::Answer;
+use super::reader::BlobReader;
+use super::{Call, Session, protocol, redirects, timed_out, transport};
+use crate::digest::Digest;
+use crate::engine::tee::Branch;
+use crate::error::{Error, Operation, Place};
+use crate::limit::Permit;
+use crate::manifest::Blob;
 
-/// A blob that is being read. What it yields is checked: the last piece comes out only when all of it has the digest and
-/// the size that were promised, so whoever writes it elsewhere can't complete anything else.
-pub(crate) struct BlobReader {
-    pub(crate) place: Place,
-    pub(crate) answer: Answer,
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
+/// Where an upload's bytes come from. Whatever it is, the last piece comes only when all of the blob is right.
+pub(crate) enum Feed {
+    /// A reader of one's own.
+    Reader(Box<BlobReader>),
+    /// A reader that others read from too.
+    Branch(Box<Branch>),
+    /// Bytes that are there already, and checked.
+    Bytes(Option<Bytes>),
+}
+
+impl Feed {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        match self {
+            Self::Reader(reader) => reader.next().await,
+            Self::Branch(branch) => branch.next().await,
+            Self::Bytes(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
+        }
+    }
+}
+
+/// What is left to send of a blob, and who is to hear of it.
+struct Outlet {
+    feed: Feed,
+    size: u64,
+    sent: u64,
+    /// A piece that didn't fit into the request before.
+    left: Option<Bytes>,
+    on_bytes: Box<dyn Fn(u64) + Send + Sync>,
+    /// Given back when the last byte has gone out: another blob can flow while this one is committed.
+    permits: Option<Vec<Box<dyn Send + Sync>>>,
+    failure: Option<Error>,
+}
+
+/// One upload's bytes and its requests see the same outlet, one after the other.
+type Shared = Arc<tokio::sync::Mutex<Outlet>>;
+
+/// The parts of an upload.
+pub(crate) struct Upload<'a> {
+    pub(crate) location: &'a Url,
+    pub(crate) blob: &'a Blob,
+    pub(crate) feed: Feed,
+    /// The registry's permit, which learns from how it ends.
+    pub(crate) write: &'a Permit,
+    /// What is given back when the last byte is out.
+    pub(crate) permits: Vec<Box<dyn Send + Sync>>,
+    /// Hears of every piece that goes out.
+    pub(crate) on_bytes: Box<dyn Fn(u64) + Send + Sync>,
 }
 
 impl Session {
-    /// Puts a blob's bytes to an upload's location, in one request.
-    ///
-    /// `on_bytes` hears of every piece that goes out.
-    pub(crate) async fn upload(
+    /// Puts a blob's bytes to an upload's location.
+    pub(crate) async fn upload(&self, upload: Upload<'_>) -> Result<(), Error> {
+        let Upload { location, blob, feed, write, permits, on_bytes } = upload;
+        let (size, permits) = (blob.size, Some(permits));
+        let outlet = Outlet { feed, size, sent: 0, left: None, on_bytes, permits, failure: None };
+        let outlet = Arc::new(tokio::sync::Mutex::new(outlet));
+        let answer = match self.registry.chunks.size().filter(|chunk| *chunk < size) {
+            None => self.put_whole(location, blob, &outlet, write).await?,
+            Some(chunk) => self.put_in_chunks(location, blob, &outlet, chunk, write).await?,
+        };
+        match answer.1.status() {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => {
+                write.succeeded();
+                answer.1.drain(self.config.idle_timeout).await;
+                Ok(())
+            }
+            status if status.is_success() || status.is_redirection() => {
+                Err(protocol(&answer.0, format!("it answers {} instead of 201", status.as_u16())))
+            }
+            _ => Err(self.refuse(answer.0, answer.1).await),
+        }
+    }
+
+    async fn put_whole(
         &self,
         location: &Url,
-        blob: BlobReader,
-        on_bytes: impl Fn(u64) + Send + 'static,
-    ) -> Result<(), Error> {
-        let call = self.upload_call(location, &blob.digest, blob.size);
-        let grant = self.grant(&call.place).await?;
-        let client = &self.registry.own;
-        client.reach.check_url(&call.url).await.map_err(|blocked| self.blocked(&call.place, &blocked))?;
+        blob: &Blob,
+        outlet: &Shared,
+        write: &Permit,
+    ) -> Result<(Place, Answer), Error> {
+        let mut call = self.upload_call(Method::PUT, with_digest(location, &blob.digest), &blob.digest, blob.size);
+        if blob.size == 0 {
+            // A body of length nothing is never asked for its pieces, so the feed's check is heard here.
+            outlet.lock().await.feed.next().await?;
+            call.body = Some(Bytes::new());
+        }
+        let answer = self.send_piece(&call, outlet, blob.size, write).await?;
+        Ok((call.place, answer))
+    }
 
-        let algorithm = blob.digest.algorithm();
-        let pulse = Arc::new(Pulse::new());
-        let failure = Arc::new(Mutex::new(None));
-        let idle = self.config.idle_timeout;
-        let body = if blob.size == 0 {
-            // A body of length nothing is never asked for its pieces, so it is checked here.
-            let (expected, actual) = (blob.digest, Digest::of(algorithm, b""));
-            if actual != expected {
-                return Err(Error::DigestMismatch { place: Box::new(blob.place), expected, actual });
+    /// `PATCH` after `PATCH`, each from where the one before ended, and a `PUT` that says that this is all.
+    ///
+    /// ECR answers 201 where the specification wants 202, and its `Range` tells only of the first piece: the status and
+    /// the `Location` are what counts.
+    async fn put_in_chunks(
+        &self,
+        location: &Url,
+        blob: &Blob,
+        outlet: &Shared,
+        chunk: u64,
+        write: &Permit,
+    ) -> Result<(Place, Answer), Error> {
+        let mut location = location.clone();
+        let mut start = 0;
+        while start < blob.size {
+            let length = chunk.min(blob.size - start);
+            let mut call = self.upload_call(Method::PATCH, location, &blob.digest, length);
+            let range = HeaderValue::from_str(&format!("{start}-{}", start + length - 1));
+            call.headers.insert(CONTENT_RANGE, range.map_err(|_| protocol(&call.place, "a range can't be written"))?);
+            let answer = self.send_piece(&call, outlet, length, write).await?;
+            if !matches!(
+                answer.status(),
+                StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT
+            ) {
+                return Ok((call.place, answer));
             }
-            reqwest::Body::from(Bytes::new())
-        } else {
-            reqwest::Body::wrap_stream(checked(blob, idle, pulse.clone(), failure.clone(), on_bytes))
+            location = match answer.header(LOCATION) {
+                Some(next) => redirects::same_origin(self.registry.endpoint(), answer.url(), next)
+                    .map_err(|problem| Error::Blocked { place: Box::new(call.place), problem })?,
+                None => call.url,
+            };
+            answer.drain(self.config.idle_timeout).await;
+            start += length;
+        }
+        let mut call = self.upload_call(Method::PUT, with_digest(&location, &blob.digest), &blob.digest, 0);
+        call.body = Some(Bytes::new());
+        let answer = self.send_piece(&call, outlet, 0, write).await?;
+        Ok((call.place, answer))
+    }
+
+    /// The request that brings bytes of a blob.
+    fn upload_call(&self, method: Method, url: Url, digest: &Digest, length: u64) -> Call {
+        let mut call = self.call(Operation::UploadBlob, Some(digest.as_str()), method, url);
+        call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        call.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        call
+    }
+
+    /// Sends the outlet's next `length` bytes. Its body can't be sent twice, so there is one try.
+    async fn send_piece(&self, call: &Call, outlet: &Shared, length: u64, write: &Permit) -> Result<Answer, Error> {
+        let grant = self.grant(&call.place, &self.scope).await?;
+        let client = &self.registry.bulk;
+        client.reach.check_url(&call.url).await.map_err(|blocked| self.blocked(&call.place, &blocked))?;
+        let pulse = Arc::new(Pulse::new());
+        let body = match &call.body {
+            Some(bytes) => reqwest::Body::from(bytes.clone()),
+            None => reqwest::Body::wrap_stream(pieces(outlet.clone(), length, pulse.clone())),
         };
+        if call.body.is_some() {
+            pulse.beat(Waiting::Commit);
+        }
         let mut request = client.http.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
         if let Some(grant) = &grant {
             request = request.header(AUTHORIZATION, grant.authorization.header.clone());
@@ -60,26 +176,17 @@ impl Session {
         let sending = request.body(body).send();
         let result = self.watch(&call.place, sending, &pulse).await;
 
-        // If reading failed, the broken upload is only its echo.
-        if let Some(error) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // If reading failed, the broken upload is only its echo. Where the outlet is still busy, nothing has failed.
+        if let Some(error) = outlet.try_lock().ok().and_then(|mut outlet| outlet.failure.take()) {
             return Err(error);
         }
         let response = result?;
+        self.heed(Operation::UploadBlob, &response, write.sent, None);
         if response.status() == StatusCode::UNAUTHORIZED {
             // The body is gone, so this try is lost; the next one starts with what this answer taught.
             self.learn(response.headers(), grant.as_ref()).await?;
         }
-        let answer = Answer::new(response, true, grant.map(|grant| grant.authorization));
-        match answer.status() {
-            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => {
-                answer.drain(idle).await;
-                Ok(())
-            }
-            status if status.is_success() || status.is_redirection() => {
-                Err(protocol(&call.place, format!("it answers {} instead of 201", status.as_u16())))
-            }
-            _ => Err(self.refuse(call.place, answer).await),
-        }
+        Ok(Answer::new(response, true, grant.map(|grant| grant.authorization)))
     }
 
     /// Waits for an upload's answer as long as bytes flow, and a while longer once all have gone out.
@@ -116,6 +223,12 @@ impl Session {
     }
 }
 
+fn with_digest(location: &Url, digest: &Digest) -> Url {
+    let mut url = location.clone();
+    url.query_pairs_mut().append_pair("digest", digest.as_str());
+    url
+}
+
 /// Whom an upload is waiting for, and since when.
 struct Pulse(Mutex<(Instant, Waiting)>);
 
@@ -145,101 +258,55 @@ impl Pulse {
 #[error("the source failed")]
 struct Stopped;
 
-/// What is left to do of a body.
-struct Reading {
-    place: Place,
-    response: Response,
-    digest: Digest,
-    size: u64,
-    seen: u64,
-    hasher: Option<Hasher>,
-    /// Held back until the next piece, or the end, proves that it isn't the last of something wrong.
-    held: Option<Bytes>,
-}
-
-fn checked(
-    blob: BlobReader,
-    idle: Duration,
+/// The next `length` bytes as the body of a request.
+fn pieces(
+    outlet: Shared,
+    length: u64,
     pulse: Arc<Pulse>,
-    failure: Arc<Mutex<Option<Error>>>,
-    on_bytes: impl Fn(u64) + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, Stopped>> + Send + 'static {
-    let reading = Reading {
-        hasher: Some(Hasher::new(blob.digest.algorithm())),
-        place: blob.place,
-        response: blob.answer.into_response(),
-        digest: blob.digest,
-        size: blob.size,
-        seen: 0,
-        held: None,
-    };
-    let pieces = futures::stream::try_unfold(reading, move |mut reading| {
-        let (pulse, failure) = (pulse.clone(), failure.clone());
+    futures::stream::try_unfold((outlet, length), move |(outlet, length)| {
+        let pulse = pulse.clone();
         async move {
+            if length == 0 {
+                return Ok(None);
+            }
             pulse.beat(Waiting::Source);
-            match reading.next(idle).await {
+            let mut open = outlet.lock().await;
+            match open.next(length).await {
                 Ok(Some(bytes)) => {
+                    let length = length - bytes.len() as u64;
                     // Nobody may come back for more once the announced length is out.
-                    pulse.beat(if reading.is_whole() { Waiting::Commit } else { Waiting::Destination });
-                    Ok(Some((bytes, reading)))
+                    pulse.beat(if length == 0 { Waiting::Commit } else { Waiting::Destination });
+                    drop(open);
+                    Ok(Some((bytes, (outlet, length))))
                 }
-                Ok(None) => {
-                    pulse.beat(Waiting::Commit);
-                    Ok(None)
-                }
+                Ok(None) => Ok(None),
                 Err(error) => {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    open.failure = Some(error);
                     Err(Stopped)
                 }
             }
         }
-    });
-    pieces.inspect_ok(move |bytes| on_bytes(bytes.len() as u64))
+    })
 }
 
-impl Reading {
-    /// The next piece that may go out.
-    async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, Error> {
-        loop {
-            match next_chunk(&mut self.response, &self.place, idle).await? {
-                Some(chunk) if chunk.is_empty() => {}
-                Some(chunk) => {
-                    self.seen += chunk.len() as u64;
-                    if self.seen > self.size {
-                        let (expected, actual) = (self.size, self.seen);
-                        return Err(Error::SizeMismatch { place: Box::new(self.place.clone()), expected, actual });
-                    }
-                    if let Some(hasher) = &mut self.hasher {
-                        hasher.update(&chunk);
-                    }
-                    if let Some(released) = self.held.replace(chunk) {
-                        return Ok(Some(released));
-                    }
-                }
-                None => {
-                    self.check_whole()?;
-                    return Ok(self.held.take());
-                }
-            }
+impl Outlet {
+    /// The next piece, no longer than `room`.
+    async fn next(&mut self, room: u64) -> Result<Option<Bytes>, Error> {
+        let next = match self.left.take() {
+            Some(left) => Some(left),
+            None => self.feed.next().await?,
+        };
+        let Some(mut piece) = next else { return Ok(None) };
+        if piece.len() as u64 > room {
+            // It fits: it is less than the piece's length.
+            self.left = Some(piece.split_off(room as usize));
         }
-    }
-
-    /// All of it was checked, and the last piece has been handed out.
-    fn is_whole(&self) -> bool {
-        self.hasher.is_none()
-    }
-
-    fn check_whole(&mut self) -> Result<(), Error> {
-        let Some(hasher) = self.hasher.take() else { return Ok(()) };
-        if self.seen < self.size {
-            let (expected, actual) = (self.size, self.seen);
-            return Err(Error::Truncated { place: Box::new(self.place.clone()), expected, actual });
+        self.sent += piece.len() as u64;
+        (self.on_bytes)(piece.len() as u64);
+        if self.sent >= self.size {
+            self.permits = None;
         }
-        let actual = hasher.finish();
-        if actual != self.digest {
-            let (place, expected) = (Box::new(self.place.clone()), self.digest.clone());
-            return Err(Error::DigestMismatch { place, expected, actual });
-        }
-        Ok(())
+        Ok(Some(piece))
     }
 }

@@ -7,13 +7,16 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::in_flight::InFlight;
+use super::in_flight::{Claim, InFlight, Key, Lead};
+use super::tee::{Branch, Ticket};
 use crate::client::Session;
 use crate::client::blobs::Start;
-use crate::client::upload::BlobReader;
+use crate::client::upload::{Feed, Upload};
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Operation, Refusal};
 use crate::manifest::Blob;
 use crate::progress::{Progress, ProgressEvent};
+use crate::reference::Repository;
 use crate::retry::retrying_when;
 
 /// How long the cancelling of an upload may take; nothing depends on it.
@@ -31,29 +34,80 @@ pub(crate) enum Outcome {
 pub(crate) struct Transfer {
     pub(crate) source: Arc<Session>,
     pub(crate) destination: Arc<Session>,
+    /// The source's registry, and the destination's repository.
+    pub(crate) origin: Arc<str>,
+    pub(crate) repository: Arc<str>,
     /// The source is on the same registry, so its repository's blobs may be mounted.
-    pub(crate) mount_from: Option<String>,
+    pub(crate) same_registry: bool,
     pub(crate) in_flight: Arc<InFlight>,
+    /// For all copies, and for this one.
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) own_permits: Arc<Semaphore>,
+    /// What is known is not believed any more.
+    pub(crate) doubts: AtomicBool,
+    /// Something was left out because it was known to be there.
+    pub(crate) relied: AtomicBool,
     pub(crate) progress: Progress,
 }
 
+/// What a look at the destination showed.
+enum Look {
+    Done(Outcome),
+    /// It is to be sent, perhaps by an upload that has begun.
+    Send(Lead, Option<Started>),
+}
+
+/// What one transfer's tries have in common.
+#[derive(Default)]
+struct Tries {
+    begun: AtomicBool,
+    refused: AtomicBool,
+    looked: AtomicBool,
+}
+
 impl Transfer {
-    /// Brings the blob, unless the destination has it.
-    pub(crate) async fn run(&self, blob: &Blob) -> Result<Outcome, Error> {
-        let _turn = self.in_flight.turn(&self.destination.repository, &blob.digest).await;
-        let started = AtomicBool::new(false);
-        let refused_once = AtomicBool::new(false);
-        let when = |error: &Error| {
-            let uploading = error.place().is_some_and(|place| place.operation == Operation::UploadBlob);
-            // A token that ran out between the upload's start and its bytes costs one more try.
-            let late_refusal =
-                uploading && error.kind() == ErrorKind::Unauthorized && !refused_once.swap(true, Ordering::Relaxed);
-            // An upload that the registry has lost, or wants to hear of no more, is begun anew.
-            let lost = uploading && matches!(error.status(), Some(404 | 416));
-            error.is_worth_retrying() || late_refusal || lost
+    /// Whether the destination is known to have a blob or manifest.
+    pub(crate) fn knows(&self, digest: &Digest) -> bool {
+        let knowledge = &self.destination.registry.knowledge;
+        let known = !self.doubts.load(Ordering::Relaxed) && knowledge.has(&self.repository, digest);
+        if known {
+            self.relied.store(true, Ordering::Relaxed);
+        }
+        known
+    }
+
+    /// Whether something was left out because it was known to be there. What is asked again starts anew.
+    pub(crate) fn relied(&self) -> bool {
+        self.relied.swap(false, Ordering::Relaxed)
+    }
+
+    /// The registry proved something of it wrong: from now on this copy looks for itself.
+    pub(crate) fn doubt(&self) {
+        self.destination.registry.knowledge.forget(&self.repository);
+        self.doubts.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn learn_manifest(&self, digest: &Digest) {
+        self.destination.registry.knowledge.learn(&self.repository, digest);
+    }
+
+    /// Brings the blob, unless the destination has it, which may have been told already. With a ticket, the first try
+    /// may share its reading with others.
+    pub(crate) async fn run(&self, blob: &Blob, told: Option<bool>, ticket: Option<Ticket>) -> Result<Outcome, Error> {
+        let told = told.filter(|_| !self.doubts.load(Ordering::Relaxed));
+        if told == Some(true) {
+            self.relied.store(true, Ordering::Relaxed);
+            self.progress.report(ProgressEvent::BlobSkipped { digest: blob.digest.clone(), size: blob.size });
+            return Ok(Outcome::Skipped);
+        }
+        let tries = Tries::default();
+        let ticket = std::sync::Mutex::new(ticket);
+        let attempt = || {
+            let ticket = ticket.lock().ok().and_then(|mut ticket| ticket.take());
+            self.attempt(blob, told, ticket, &tries)
         };
-        let outcome = retrying_when(&self.destination.config.retry, when, || self.attempt(blob, &started)).await?;
+        let when = |error: &Error| self.may_pass(error, &tries);
+        let outcome = retrying_when(&self.destination.config.retry, when, attempt).await?;
         let (digest, size) = (blob.digest.clone(), blob.size);
         self.progress.report(match outcome {
             Outcome::Copied => ProgressEvent::BlobFinished { digest, size },
@@ -63,73 +117,207 @@ impl Transfer {
         Ok(outcome)
     }
 
+    fn may_pass(&self, error: &Error, tries: &Tries) -> bool {
+        let uploading = error.place().is_some_and(|place| place.operation == Operation::UploadBlob);
+        // A reader that broke off has been through its own tries.
+        let spent = matches!(error, Error::Truncated { .. })
+            || (error.place().is_some_and(|place| place.operation == Operation::GetBlob)
+                && matches!(error, Error::Transport { .. } | Error::Timeout { .. })
+                && tries.begun.load(Ordering::Relaxed));
+        // A token that ran out between the upload's start and its bytes costs one more try.
+        let late_refusal =
+            uploading && error.kind() == ErrorKind::Unauthorized && !tries.refused.swap(true, Ordering::Relaxed);
+        // An upload that the registry has lost, or wants to hear of no more, is begun anew.
+        let lost = uploading && matches!(error.status(), Some(404 | 416));
+        let chunks = &self.destination.registry.chunks;
+        let too_large = uploading && error.status() == Some(413) && chunks.shrink(chunks.size());
+        (error.is_worth_retrying() && !spent) || late_refusal || lost || too_large
+    }
+
     /// One try, with an upload of its own. It begins with a look, since a try before may have succeeded unheard.
-    async fn attempt(&self, blob: &Blob, started: &AtomicBool) -> Result<Outcome, Error> {
-        // Nobody waits for a turn, or between two tries, with a permit in hand.
-        let _permit = self.permits.acquire().await;
-        if self.destination.has_blob(&blob.digest).await? {
-            return Ok(Outcome::Skipped);
-        }
-        let (mut upload, reader) = match &self.mount_from {
-            Some(from) => match self.mount(blob, from).await? {
-                None => return Ok(Outcome::Mounted),
-                Some(mut upload) => match self.open(blob).await {
-                    Ok(reader) => (upload, reader),
-                    Err(error) => {
-                        upload.cancel().await;
-                        return Err(error);
-                    }
-                },
-            },
-            None => match tokio::join!(self.start(blob, None), self.open(blob)) {
-                (Ok(Some(upload)), Ok(reader)) => (upload, reader),
-                (Ok(upload), Err(error)) => {
-                    if let Some(mut upload) = upload {
-                        upload.cancel().await;
-                    }
-                    return Err(error);
-                }
-                (Ok(None), Ok(_)) => return Ok(Outcome::Mounted),
-                (Err(error), _) => return Err(self.explain(error, blob).await),
-            },
+    async fn attempt(
+        &self,
+        blob: &Blob,
+        told: Option<bool>,
+        ticket: Option<Ticket>,
+        tries: &Tries,
+    ) -> Result<Outcome, Error> {
+        let knowledge = &self.destination.registry.knowledge;
+        let lead = loop {
+            if self.knows(&blob.digest) {
+                return Ok(Outcome::Skipped);
+            }
+            let registry = Arc::as_ptr(&self.destination.registry) as usize;
+            let key = Key { registry, origin: self.origin.clone(), digest: blob.digest.clone() };
+            match self.in_flight.claim(key, &self.repository, knowledge.mounts()) {
+                Claim::Lead(lead) => break lead,
+                Claim::Wait(waiting) => waiting.done().await,
+            }
         };
-        if started.swap(true, Ordering::Relaxed) {
+        let outcome = match self.look(blob, told, lead, tries).await? {
+            Look::Done(outcome) => {
+                knowledge.learn_blob(&self.origin, &self.repository, &blob.digest);
+                outcome
+            }
+            Look::Send(lead, started) => {
+                self.send(blob, started, ticket, tries).await?;
+                knowledge.learn_blob(&self.origin, &self.repository, &blob.digest);
+                drop(lead);
+                Outcome::Copied
+            }
+        };
+        Ok(outcome)
+    }
+
+    /// Looks whether the destination has the blob, or can take it over from another of its repositories.
+    async fn look(&self, blob: &Blob, told: Option<bool>, lead: Lead, tries: &Tries) -> Result<Look, Error> {
+        // After a try that failed nothing is taken for granted: it may have succeeded unheard.
+        let absent = told == Some(false) && !tries.looked.swap(true, Ordering::Relaxed);
+        let knowledge = &self.destination.registry.knowledge;
+        let holder = knowledge.holder(&self.origin, &self.repository, &blob.digest);
+        let holder = holder.and_then(|path| Repository::new(self.destination.repository.host(), &path).ok());
+        // Where another repository has it, the mount is the look: it succeeds just as well if the blob is there.
+        if let Some(from) = holder {
+            match self.mount(blob, &from).await? {
+                None => return Ok(Look::Done(Outcome::Mounted)),
+                Some(mut started) => {
+                    // A registry that doesn't mount says nothing of what the repository has.
+                    if !absent && self.destination.has_blob(&blob.digest).await? {
+                        started.cancel().await;
+                        return Ok(Look::Done(Outcome::Skipped));
+                    }
+                    return Ok(Look::Send(lead, Some(started)));
+                }
+            }
+        }
+        if !absent && self.destination.has_blob(&blob.digest).await? {
+            return Ok(Look::Done(Outcome::Skipped));
+        }
+        if self.same_registry {
+            return Ok(match self.mount(blob, &self.source.repository).await? {
+                None => Look::Done(Outcome::Mounted),
+                started => Look::Send(lead, started),
+            });
+        }
+        Ok(Look::Send(lead, None))
+    }
+
+    /// Asks for a mount. A registry that refuses to be asked is sent the bytes.
+    async fn mount(&self, blob: &Blob, from: &Repository) -> Result<Option<Started>, Error> {
+        let result = match self.start(blob, Some(from)).await {
+            Err(error) if !error.is_worth_retrying() => self.start(blob, None).await,
+            result => result,
+        };
+        if let Ok(started) = &result {
+            self.destination.registry.knowledge.mount_answered(started.is_none());
+        }
+        result
+    }
+
+    async fn send(
+        &self,
+        blob: &Blob,
+        started: Option<Started>,
+        ticket: Option<Ticket>,
+        tries: &Tries,
+    ) -> Result<(), Error> {
+        let branch = match (&blob.data, ticket) {
+            (None, Some(ticket)) => ticket.join().await,
+            _ => None,
+        };
+        match branch {
+            Some(branch) => self.send_shared(blob, started, branch, tries).await,
+            None => self.send_alone(blob, started, tries).await,
+        }
+    }
+
+    /// Reads the blob, and sends it.
+    ///
+    /// Permits are taken in the same order everywhere, the reading before the writing, so that no two wait for each
+    /// other.
+    async fn send_alone(&self, blob: &Blob, started: Option<Started>, tries: &Tries) -> Result<(), Error> {
+        let mut permits: Vec<Box<dyn Send + Sync>> = Vec::new();
+        for permits_of in [&self.own_permits, &self.permits] {
+            // They are never closed.
+            permits.extend(permits_of.clone().acquire_owned().await.ok().map(|permit| Box::new(permit) as Box<_>));
+        }
+        if let Some(data) = &blob.data {
+            let started = self.started(blob, started).await?;
+            return self.upload(blob, started, Feed::Bytes(Some(data.clone())), permits, tries).await;
+        }
+        let read = self.source.registry.limits.reads.acquire().await;
+        let (started, reader) = tokio::join!(self.started(blob, started), self.source.open_blob(blob, read));
+        match (started, reader) {
+            (Ok(started), Ok(reader)) => {
+                self.upload(blob, started, Feed::Reader(Box::new(reader)), permits, tries).await
+            }
+            (Ok(mut started), Err(error)) => {
+                started.cancel().await;
+                Err(error)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Sends what a common reader reads.
+    async fn send_shared(
+        &self,
+        blob: &Blob,
+        started: Option<Started>,
+        mut branch: Branch,
+        tries: &Tries,
+    ) -> Result<(), Error> {
+        let (started, ()) = tokio::join!(self.started(blob, started), branch.ready());
+        self.upload(blob, started?, Feed::Branch(Box::new(branch)), Vec::new(), tries).await
+    }
+
+    async fn upload(
+        &self,
+        blob: &Blob,
+        mut started: Started,
+        feed: Feed,
+        permits: Vec<Box<dyn Send + Sync>>,
+        tries: &Tries,
+    ) -> Result<(), Error> {
+        let Some(location) = started.location.clone() else { return Ok(()) };
+        let write = self.destination.registry.limits.writes.acquire().await;
+        if tries.begun.swap(true, Ordering::Relaxed) {
             self.progress.report(ProgressEvent::BlobRestarted { digest: blob.digest.clone() });
         }
         self.progress.report(ProgressEvent::BlobStarted { digest: blob.digest.clone(), size: blob.size });
         let (progress, digest) = (self.progress.clone(), blob.digest.clone());
         let on_bytes = move |bytes| progress.report(ProgressEvent::BlobBytes { digest: digest.clone(), bytes });
-        let Some(location) = upload.location.clone() else { return Ok(Outcome::Mounted) };
-        match self.destination.upload(&location, reader, on_bytes).await {
+        let upload = Upload { location: &location, blob, feed, write: &write, permits, on_bytes: Box::new(on_bytes) };
+        match self.destination.upload(upload).await {
             Ok(()) => {
-                upload.location = None;
-                Ok(Outcome::Copied)
+                started.location = None;
+                Ok(())
             }
             Err(error) => {
-                upload.cancel().await;
+                started.cancel().await;
                 Err(error)
             }
         }
     }
 
-    /// Asks for a mount. A registry that refuses to be asked is sent the bytes.
-    async fn mount(&self, blob: &Blob, from: &str) -> Result<Option<Upload>, Error> {
-        match self.start(blob, Some(from)).await {
-            Err(error) if !error.is_worth_retrying() => self.start(blob, None).await,
-            result => result,
+    /// An upload that has begun, or a new one.
+    async fn started(&self, blob: &Blob, started: Option<Started>) -> Result<Started, Error> {
+        if let Some(started) = started {
+            return Ok(started);
+        }
+        match self.start(blob, None).await {
+            Ok(Some(started)) => Ok(started),
+            // Without a mount it always starts an upload.
+            Ok(None) => Ok(Started { session: self.destination.clone(), location: None }),
+            Err(error) => Err(self.explain(error, blob).await),
         }
     }
 
-    async fn start(&self, blob: &Blob, mount_from: Option<&str>) -> Result<Option<Upload>, Error> {
+    async fn start(&self, blob: &Blob, mount_from: Option<&Repository>) -> Result<Option<Started>, Error> {
         Ok(match self.destination.start_upload(&blob.digest, mount_from).await? {
             Start::Mounted => None,
-            Start::Upload(location) => Some(Upload { session: self.destination.clone(), location: Some(location) }),
+            Start::Upload(location) => Some(Started { session: self.destination.clone(), location: Some(location) }),
         })
-    }
-
-    async fn open(&self, blob: &Blob) -> Result<BlobReader, Error> {
-        let (place, answer) = self.source.open_blob(&blob.digest, blob.size).await?;
-        Ok(BlobReader { place, answer, digest: blob.digest.clone(), size: blob.size })
     }
 
     /// ECR hangs up on an upload to a repository that doesn't exist. It says so when it is asked for a manifest.
@@ -156,12 +344,12 @@ impl Transfer {
 }
 
 /// An upload that the registry waits for. Unless it is finished, the registry is told not to wait any longer.
-struct Upload {
+struct Started {
     session: Arc<Session>,
     location: Option<Url>,
 }
 
-impl Upload {
+impl Started {
     async fn cancel(&mut self) {
         if let Some(location) = self.location.take() {
             let _ = tokio::time::timeout(CANCEL_TIMEOUT, self.session.cancel_upload(location)).await;
@@ -169,7 +357,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for Started {
     /// The copy was dropped halfway: the registry hears of it from a task of its own, if there is a runtime left.
     fn drop(&mut self) {
         let Some(location) = self.location.take() else { return };

@@ -1,44 +1,83 @@
-//! One transfer at a time of a blob into a repository.
+//! One transfer at a time of a blob into a registry.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::watch;
 
 use crate::digest::Digest;
-use crate::reference::Repository;
 
-type Key = (Repository, Digest);
-
-/// Whose turn it is to bring a blob into a repository. Whoever waited finds the blob there, and skips it.
+/// Who brings which blob where. Whoever comes second waits, and finds the blob there: in the same repository it skips
+/// it, from another one it mounts it.
 #[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>);
+pub(crate) struct InFlight {
+    /// By digest, and by what keeps registries and sources apart.
+    leaders: Mutex<HashMap<Key, Vec<Leader>>>,
+}
 
-/// Holding it is having the turn.
-pub(crate) struct Turn {
-    _guard: OwnedMutexGuard<()>,
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// The destination registry, as an identity.
+    pub(crate) registry: usize,
+    /// The registry that the blob comes from.
+    pub(crate) origin: Arc<str>,
+    pub(crate) digest: Digest,
+}
+
+struct Leader {
+    repository: Arc<str>,
+    done: watch::Receiver<()>,
+}
+
+/// Whether one is to bring a blob, or to wait for who does.
+pub(crate) enum Claim {
+    Lead(Lead),
+    Wait(Waiting),
+}
+
+/// Another one brings the blob.
+pub(crate) struct Waiting(watch::Receiver<()>);
+
+impl Waiting {
+    /// Waits until the other one is done, well or not.
+    pub(crate) async fn done(mut self) {
+        // The sender never sends; it goes.
+        let _ = self.0.changed().await;
+    }
+}
+
+/// As long as one has it, one brings the blob.
+pub(crate) struct Lead {
+    in_flight: Arc<InFlight>,
+    key: Key,
+    repository: Arc<str>,
+    _done: watch::Sender<()>,
 }
 
 impl InFlight {
-    /// Waits for the turn.
-    pub(crate) async fn turn(&self, repository: &Repository, digest: &Digest) -> Turn {
-        let lock = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (repository.clone(), digest.clone());
-            match turns.get(&key).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    if turns.len() == turns.capacity() {
-                        // Before it grows, it forgets the turns that are over.
-                        turns.retain(|_, lock| lock.strong_count() > 0);
-                    }
-                    let lock = Arc::default();
-                    turns.insert(key, Arc::downgrade(&lock));
-                    lock
-                }
+    /// Claims a blob for a repository. Where the registry mounts, one transfer into any of its repositories is enough
+    /// for the others to wait for.
+    pub(crate) fn claim(self: &Arc<Self>, key: Key, repository: &Arc<str>, mounts: bool) -> Claim {
+        let mut leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = leaders.entry(key.clone()).or_default();
+        if let Some(leader) = own.iter().find(|leader| mounts || leader.repository == *repository) {
+            return Claim::Wait(Waiting(leader.done.clone()));
+        }
+        let (sender, done) = watch::channel(());
+        own.push(Leader { repository: repository.clone(), done });
+        Claim::Lead(Lead { in_flight: self.clone(), key, repository: repository.clone(), _done: sender })
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        let mut leaders = self.in_flight.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = leaders.get_mut(&self.key) {
+            own.retain(|leader| leader.repository != self.repository);
+            if own.is_empty() {
+                leaders.remove(&self.key);
             }
-        };
-        Turn { _guard: lock.lock_owned().await }
+        }
     }
 }
 
@@ -46,26 +85,42 @@ impl InFlight {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_second_transfer_of_the_same_blob_waits_and_another_blob_does_not() {
-        let turns = InFlight::default();
-        let repository: Repository = "x.io/y".parse().unwrap();
-        let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
-        let first = turns.turn(&repository, &one).await;
-        let _other = turns.turn(&repository, &two).await;
-        let mut second = Box::pin(turns.turn(&repository, &one));
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(first);
-        assert!(futures::poll!(&mut second).is_ready());
+    fn key(digest: &[u8]) -> Key {
+        Key { registry: 1, origin: "x.io".into(), digest: Digest::sha256(digest) }
+    }
+
+    fn waits(claim: Claim) -> Option<Waiting> {
+        match claim {
+            Claim::Lead(_) => None,
+            Claim::Wait(waiting) => Some(waiting),
+        }
     }
 
     #[tokio::test]
-    async fn turns_that_are_over_are_forgotten() {
-        let turns = InFlight::default();
-        let repository: Repository = "x.io/y".parse().unwrap();
-        for n in 0..10_000_u32 {
-            turns.turn(&repository, &Digest::sha256(&n.to_be_bytes())).await;
+    async fn a_second_transfer_into_the_same_repository_waits_and_another_blob_does_not() {
+        let in_flight = Arc::new(InFlight::default());
+        let (a, b) = ("a".into(), "b".into());
+        let Claim::Lead(first) = in_flight.claim(key(b"1"), &a, false) else { panic!() };
+        assert!(waits(in_flight.claim(key(b"2"), &a, false)).is_none());
+        assert!(waits(in_flight.claim(key(b"1"), &b, false)).is_none(), "no mounts, no waiting for others");
+        let mut second = Box::pin(waits(in_flight.claim(key(b"1"), &a, false)).unwrap().done());
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        assert!(futures::poll!(&mut second).is_ready());
+        assert!(waits(in_flight.claim(key(b"1"), &a, false)).is_none(), "and then it may lead");
+    }
+
+    #[tokio::test]
+    async fn where_mounts_work_one_transfer_into_the_registry_is_waited_for() {
+        let in_flight = Arc::new(InFlight::default());
+        let Claim::Lead(first) = in_flight.claim(key(b"1"), &"a".into(), true) else { panic!() };
+        let mut others: Vec<_> = ["b", "c"]
+            .map(|other| Box::pin(waits(in_flight.claim(key(b"1"), &other.into(), true)).unwrap().done()))
+            .into();
+        drop(first);
+        for other in &mut others {
+            assert!(futures::poll!(other).is_ready(), "all of them go on at once");
         }
-        assert!(turns.0.lock().unwrap().len() < 100);
+        assert!(in_flight.leaders.lock().unwrap().is_empty(), "nothing is left behind");
     }
 }

@@ -3,12 +3,17 @@
 mod blobs;
 mod copy;
 mod in_flight;
+pub(crate) mod index;
+pub(crate) mod knowledge;
 mod plan;
+mod referrers;
 pub(crate) mod request;
 mod source;
+pub(crate) mod tee;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -26,6 +31,7 @@ use copy::Copy;
 use in_flight::InFlight;
 use request::{CopyReport, CopyRequest, Descriptor, Missing, RateLimit};
 use source::Source;
+use tee::{Fan, Seat};
 
 /// Registries that nobody uses any more are forgotten when there are more than these.
 const MANY_REGISTRIES: usize = 256;
@@ -103,11 +109,11 @@ impl Engine {
     /// known when the connection broke, or the deadline passed, while the tag was being put.
     pub async fn copy(&self, request: CopyRequest) -> Result<CopyReport, Error> {
         let source = Arc::new(self.source(&request)?);
-        self.copy_from(source, &request, request.destination.clone()).await
+        self.copy_from(source, &request, request.destination.clone(), None).await
     }
 
-    /// Copies an image to several destinations, in place of the request's own; each of the source's manifests is read
-    /// once. The reports come in the order of the destinations, and one that fails doesn't keep the others from
+    /// Copies an image to several destinations, in place of the request's own; each of the source's manifests and
+    /// blobs is read once, as long as the destinations keep pace with one another. The reports come in the order of the destinations, and one that fails doesn't keep the others from
     /// succeeding.
     pub async fn copy_to_all(
         &self,
@@ -118,7 +124,9 @@ impl Engine {
             Ok(source) => Arc::new(source),
             Err(error) => return destinations.iter().map(|_| Err(error.clone().into())).collect(),
         };
-        let copies = destinations.into_iter().map(|destination| self.copy_from(source.clone(), &request, destination));
+        let seats = Fan::seats(&source.session, &self.shared.permits, destinations.len());
+        let copies = destinations.into_iter().zip(seats);
+        let copies = copies.map(|(destination, seat)| self.copy_from(source.clone(), &request, destination, seat));
         futures::future::join_all(copies).await
     }
 
@@ -169,23 +177,27 @@ impl Engine {
         source: Arc<Source>,
         request: &CopyRequest,
         destination: Reference,
+        seat: Option<Seat>,
     ) -> Result<CopyReport, Error> {
         let credentials = request.destination_credentials.as_ref();
-        let mut session = self.session(destination.repository(), Access::PullPush, credentials)?;
-        let from = source.session.repository.clone();
-        let mounts = Arc::ptr_eq(&source.session.registry, &session.registry) && from != session.repository;
-        if mounts {
-            session = session.also_pull(&from);
-        }
+        let session = self.session(destination.repository(), Access::PullPush, credentials)?;
+        let from = &source.session;
         let transfer = Transfer {
-            source: source.session.clone(),
+            source: from.clone(),
+            origin: from.repository.host().into(),
+            repository: session.repository.path().into(),
+            same_registry: Arc::ptr_eq(&from.registry, &session.registry) && from.repository != session.repository,
             destination: Arc::new(session),
-            mount_from: mounts.then(|| from.path().to_owned()),
             in_flight: self.shared.in_flight.clone(),
             permits: self.shared.permits.clone(),
+            own_permits: Arc::new(Semaphore::new(
+                self.shared.config.max_blobs_per_copy.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            doubts: AtomicBool::new(false),
+            relied: AtomicBool::new(false),
             progress: request.progress.clone(),
         };
-        let copy = Copy::new(source, destination.clone(), transfer, request);
+        let copy = Copy::new(source, destination.clone(), transfer, request, seat);
         match tokio::time::timeout(request.deadline, copy.run()).await {
             Ok(result) => result,
             Err(_) => Err(Error::DeadlineExceeded {

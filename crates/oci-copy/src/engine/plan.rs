@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
+use super::blobs::Transfer;
+use super::index::Lookup;
 use super::source::{MAX_DEPTH, Source};
-use crate::client::Session;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Blob, Entry, Manifest};
@@ -28,9 +29,11 @@ pub(crate) struct Plan {
 /// A manifest that the destination has is not read: a registry takes a manifest only when it has all that it names.
 pub(crate) async fn plan(
     source: &Arc<Source>,
-    destination: &Arc<Session>,
+    transfer: &Transfer,
+    lookup: &Lookup,
     root: &Arc<Manifest>,
 ) -> Result<Plan, Error> {
+    let destination = &transfer.destination;
     let mut lacking: HashMap<Digest, Arc<Manifest>> = HashMap::new();
     let mut present = Vec::new();
     let mut seen: HashSet<Digest> = HashSet::from([root.digest.clone()]);
@@ -41,10 +44,20 @@ pub(crate) async fn plan(
             return Err(source.invalid(&root.digest, format!("its indexes lie more than {MAX_DEPTH} deep")));
         }
         level.retain(|entry| seen.insert(entry.digest.clone()));
+        let keys: Vec<String> = level.iter().map(|entry| entry.digest.to_string()).collect();
+        let told = lookup.manifests(destination, &keys).await;
         let looks = std::mem::take(&mut level).into_iter().map(|entry| {
             let (source, destination) = (source.clone(), destination.clone());
+            let told = match told.get(entry.digest.as_str()) {
+                Some(found) => Some(found.is_some()),
+                None => transfer.knows(&entry.digest).then_some(true),
+            };
             async move {
-                if destination.head_manifest(entry.digest.as_str()).await?.is_some() {
+                let present = match told {
+                    Some(present) => present,
+                    None => destination.head_manifest(entry.digest.as_str()).await?.is_some(),
+                };
+                if present {
                     return Ok::<_, Error>((entry.digest, None));
                 }
                 let manifest = source.child(&entry.digest, entry.size).await?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::index::DestinationIndex;
 use crate::auth::credentials::CredentialSource;
 use crate::digest::Digest;
 use crate::platform::PlatformSelection;
@@ -24,6 +25,12 @@ pub struct CopyRequest {
     pub source_credentials: Option<Arc<dyn CredentialSource>>,
     /// Credentials for writing, if they aren't the engine's.
     pub destination_credentials: Option<Arc<dyn CredentialSource>>,
+    /// Whether what refers to the image and to its children is copied too: signatures, SBOMs and attestations, found by
+    /// the referrers API or its fallback tag, and the tags that cosign makes (`.sig`, `.att`, `.sbom`). They are looked
+    /// for at every copy, even of an unchanged image, which costs a few requests for each of its manifests. Default: no.
+    pub referrers: bool,
+    /// Who tells what the destination has, in batches. Default: the registry is asked.
+    pub destination_index: Option<Arc<dyn DestinationIndex>>,
     /// How long the copy may take altogether. Default: 1 hour.
     pub deadline: Duration,
     /// Where its progress is told. Default: nowhere.
@@ -40,6 +47,8 @@ impl CopyRequest {
             platforms: PlatformSelection::All,
             source_credentials: None,
             destination_credentials: None,
+            referrers: false,
+            destination_index: None,
             deadline: Duration::from_secs(3600),
             progress: Progress::none(),
         }
@@ -66,6 +75,20 @@ impl CopyRequest {
         self
     }
 
+    /// Copies what refers to the image, too, or doesn't.
+    #[must_use]
+    pub fn referrers(mut self, referrers: bool) -> Self {
+        self.referrers = referrers;
+        self
+    }
+
+    /// Asks this index what the destination has, before it asks the registry.
+    #[must_use]
+    pub fn destination_index(mut self, index: Arc<dyn DestinationIndex>) -> Self {
+        self.destination_index = Some(index);
+        self
+    }
+
     /// Gives up after this time.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -87,6 +110,7 @@ impl fmt::Debug for CopyRequest {
             .field("source", &self.source)
             .field("destination", &self.destination)
             .field("platforms", &self.platforms)
+            .field("referrers", &self.referrers)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
@@ -116,6 +140,58 @@ pub struct CopyReport {
     pub manifests_put: u64,
     /// Manifests that the destination had, with all below them.
     pub manifests_skipped: u64,
+    /// What became of each that refers to the image, if [`CopyRequest::referrers`] asked for them. What their copies sent
+    /// is not in the numbers above.
+    pub referrers: Vec<ReferrerReport>,
+}
+
+impl CopyReport {
+    pub(crate) fn empty(digest: &Digest) -> Self {
+        Self {
+            source_digest: digest.clone(),
+            digest: digest.clone(),
+            media_type: String::new(),
+            unchanged: false,
+            blobs_copied: 0,
+            blobs_skipped: 0,
+            blobs_mounted: 0,
+            bytes_copied: 0,
+            manifests_put: 0,
+            manifests_skipped: 0,
+            referrers: Vec::new(),
+        }
+    }
+}
+
+/// What became of one that refers to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReferrerReport {
+    /// The manifest that it refers to: the image, one of its children, or another referrer.
+    pub subject: Digest,
+    /// The referrer; none if the source didn't say what there is.
+    pub digest: Option<Digest>,
+    /// The tag that it has, if it was found by one of cosign's tags.
+    pub tag: Option<String>,
+    /// What it is, if the source says so.
+    pub artifact_type: Option<String>,
+    /// How it ended.
+    pub outcome: ReferrerOutcome,
+}
+
+/// How the copy of a referrer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReferrerOutcome {
+    /// The destination has it now.
+    Copied,
+    /// The destination had it.
+    Present,
+    /// The destination doesn't take it, or something went wrong on the way. The image was copied all the same.
+    Failed {
+        /// The error's text.
+        message: String,
+    },
 }
 
 /// A manifest as a registry describes it.
@@ -128,6 +204,14 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+}
+
+impl Descriptor {
+    /// A manifest of this media type, digest and size in bytes.
+    #[must_use]
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.into(), digest, size }
+    }
 }
 
 /// What a registry says about a manifest that isn't there.

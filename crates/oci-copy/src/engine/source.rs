@@ -134,7 +134,7 @@ impl Source {
         let selected = match &root.content {
             Content::Index(_) => self.select_index(root, wanted, &mut tally, 0).await?,
             Content::Image { config, .. } if is_image_config(&config.media_type) => {
-                let bytes = self.session.read_blob(&config.digest, config.size, MAX_BYTES).await?;
+                let bytes = self.session.read_blob(config, MAX_BYTES).await?;
                 let platform = platform_of_config(&bytes).map_err(|problem| self.invalid(&root.digest, problem))?;
                 tally.wants(wanted, &platform).then_some(root)
             }

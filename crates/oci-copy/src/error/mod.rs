@@ -323,6 +323,53 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The same error once more, for another who shared the work that failed.
+    pub(crate) fn repeated(&self) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(refusal.clone()),
+            Self::Transport { place, problem, detail } => {
+                Self::Transport { place: place.clone(), problem: *problem, detail: detail.clone() }
+            }
+            Self::Timeout { place, awaited, after } => Self::Timeout { place: place.clone(), awaited, after: *after },
+            Self::DeadlineExceeded { origin, destination, after } => {
+                Self::DeadlineExceeded { origin: origin.clone(), destination: destination.clone(), after: *after }
+            }
+            Self::Credentials { host, source } => {
+                Self::Credentials { host: host.clone(), source: source.to_string().into() }
+            }
+            Self::Blocked { place, problem } => Self::Blocked { place: place.clone(), problem: problem.clone() },
+            Self::Protocol { place, problem } => Self::Protocol { place: place.clone(), problem: problem.clone() },
+            Self::DigestMismatch { place, expected, actual } => {
+                Self::DigestMismatch { place: place.clone(), expected: expected.clone(), actual: actual.clone() }
+            }
+            Self::SizeMismatch { place, expected, actual } => {
+                Self::SizeMismatch { place: place.clone(), expected: *expected, actual: *actual }
+            }
+            Self::Truncated { place, expected, actual } => {
+                Self::Truncated { place: place.clone(), expected: *expected, actual: *actual }
+            }
+            Self::InvalidManifest { repository, digest, problem } => Self::InvalidManifest {
+                repository: repository.clone(),
+                digest: digest.clone(),
+                problem: problem.clone(),
+            },
+            Self::PlatformNotFound { origin, missing, available } => Self::PlatformNotFound {
+                origin: origin.clone(),
+                missing: missing.clone(),
+                available: available.clone(),
+            },
+            Self::DestinationDigest { destination, actual } => {
+                Self::DestinationDigest { destination: destination.clone(), actual: actual.clone() }
+            }
+            Self::TooManyTags { repository, limit } => {
+                Self::TooManyTags { repository: repository.clone(), limit: *limit }
+            }
+            Self::Config(config) => Self::Config(config.clone()),
+        }
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(Box::new(refusal))

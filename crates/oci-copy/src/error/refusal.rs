@@ -33,6 +33,8 @@ pub enum Operation {
     CancelUpload,
     /// `GET /v2/<name>/tags/list`.
     ListTags,
+    /// `GET /v2/<name>/referrers/<digest>`.
+    ListReferrers,
 }
 
 impl fmt::Display for Operation {
@@ -48,6 +50,7 @@ impl fmt::Display for Operation {
             Self::UploadBlob => "uploading the blob",
             Self::CancelUpload => "cancelling an upload to",
             Self::ListTags => "listing the tags of",
+            Self::ListReferrers => "listing what refers to",
         })
     }
 }
@@ -117,6 +120,11 @@ impl Refusal {
             (401, _) if code != "DENIED" => ErrorKind::Unauthorized,
             (401 | 403, _) => ErrorKind::Forbidden,
             (404, "NAME_UNKNOWN") => ErrorKind::RepositoryNotFound,
+            // A registry that has lost what it once said that it had: ECR and CNCF distribution use different statuses.
+            (400..=499, "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN") if self.place.operation == Op::PutManifest => {
+                ErrorKind::BlobNotFound
+            }
+            (404 | 416, _) if self.place.operation == Op::UploadBlob => ErrorKind::Unavailable,
             (404, "BLOB_UNKNOWN") => ErrorKind::BlobNotFound,
             (404, "MANIFEST_UNKNOWN") => ErrorKind::ManifestNotFound,
             (404, _) => match self.place.operation {
@@ -136,6 +144,12 @@ impl Refusal {
         match self.kind() {
             ErrorKind::RepositoryNotFound => "; create the repository, or check its name",
             ErrorKind::ManifestNotFound => "; check the tag or digest",
+            ErrorKind::BlobNotFound if self.place.operation == Operation::PutManifest => {
+                "; it no longer has a part that it had before, copy again"
+            }
+            ErrorKind::Unavailable if self.place.operation == Operation::UploadBlob && self.status < 500 => {
+                "; it lost the upload, copy again"
+            }
             ErrorKind::Unauthorized => "; check that the repository exists and that the credentials are for it",
             ErrorKind::Forbidden => "; give these credentials the right to do this in the repository",
             ErrorKind::RateLimited => "; wait, or use credentials with a higher limit",
@@ -230,6 +244,10 @@ mod tests {
             (Op::PutManifest, 409, "", "ImageTagAlreadyExistsException", ErrorKind::TagImmutable),
             (Op::PutManifest, 412, "PRECONDITION", "configured as immutable", ErrorKind::TagImmutable),
             (Op::PutManifest, 405, "UNSUPPORTED", "Invalid JSON syntax", ErrorKind::ManifestRefused),
+            (Op::PutManifest, 404, "MANIFEST_BLOB_UNKNOWN", "", ErrorKind::BlobNotFound),
+            (Op::PutManifest, 400, "MANIFEST_BLOB_UNKNOWN", "", ErrorKind::BlobNotFound),
+            (Op::UploadBlob, 404, "BLOB_UPLOAD_UNKNOWN", "", ErrorKind::Unavailable),
+            (Op::UploadBlob, 416, "BLOB_UPLOAD_INVALID", "", ErrorKind::Unavailable),
             (Op::GetManifest, 401, "UNAUTHORIZED", "", ErrorKind::Unauthorized),
             (Op::GetManifest, 401, "DENIED", "", ErrorKind::Forbidden),
             (Op::GetManifest, 403, "DENIED", "", ErrorKind::Forbidden),

@@ -3,9 +3,11 @@
 
 mod auth;
 mod copying;
+mod economy;
 mod faults;
 mod lookups;
 mod reach;
+mod referrers;
 mod subset;
 mod support;
 mod tls;

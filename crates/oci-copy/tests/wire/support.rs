@@ -29,7 +29,7 @@ impl Seen {
 
     /// `PUT manifests/v1`: the method and what follows the repository.
     pub(crate) fn short(&self) -> String {
-        let rest = ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|part| {
+        let rest = ["/manifests/", "/blobs/", "/tags/", "/referrers/"].iter().find_map(|part| {
             let at = self.path.find(part)?;
             Some(self.path[at + 1..].to_owned())
         });
@@ -57,6 +57,10 @@ struct Inner {
     immutable: Mutex<bool>,
     mounting: Mutex<bool>,
     trusting: Mutex<bool>,
+    ranges: Mutex<bool>,
+    referrers: Mutex<bool>,
+    /// What has been patched into uploads so far.
+    patched: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 /// A registry on a port of its own. It takes a manifest only when it has all that the manifest names.
@@ -125,6 +129,18 @@ impl Registry {
     /// Commits whatever arrives in full, whatever its digest.
     pub(crate) fn commit_anything(&self) {
         *self.inner.trusting.lock().unwrap() = true;
+    }
+
+    pub(crate) fn enable_ranges(&self) {
+        *self.inner.ranges.lock().unwrap() = true;
+    }
+
+    pub(crate) fn enable_referrers(&self) {
+        *self.inner.referrers.lock().unwrap() = true;
+    }
+
+    pub(crate) fn remove_blob(&self, repository: &str, digest: &Digest) {
+        self.inner.repositories.lock().unwrap().get_mut(repository).unwrap().blobs.remove(digest.as_str());
     }
 
     pub(crate) fn enable_mounting(&self) {
@@ -233,6 +249,18 @@ impl Registry {
         let layers = layer_digests.into_iter().map(|(digest, _)| digest).collect();
         let platform = format!(r#"{{"architecture":"{architecture}","os":"{os}"}}"#);
         Image { digest, size: json.len(), config: config_digest, layers, platform }
+    }
+
+    /// An artifact about a manifest, with one layer of its own.
+    pub(crate) fn put_referrer(&self, repository: &str, tag: Option<&str>, subject: &Digest, what: &str) -> Digest {
+        let config = self.put_blob(repository, b"{}");
+        let layer = self.put_blob(repository, what.as_bytes());
+        let json = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{oci}","artifactType":"application/{what}","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":2,"data":"e30="}},"layers":[{{"mediaType":"text/plain","digest":"{layer}","size":{}}}],"subject":{{"mediaType":"{oci}","digest":"{subject}","size":7}}}}"#,
+            what.len(),
+            oci = media_type::OCI_MANIFEST,
+        );
+        self.put_manifest(repository, tag, media_type::OCI_MANIFEST, &json)
     }
 
     /// An index over images.
@@ -387,7 +415,16 @@ async fn serve(inner: &Inner, seen: &mut Seen, body: Body) -> Response {
             (StatusCode::CREATED, [("docker-content-digest", digest)]).into_response()
         }
         ("GET" | "HEAD", "blobs") => match repository.blobs.get(&rest) {
-            Some(bytes) if seen.method == Method::GET => bytes.clone().into_response(),
+            Some(bytes) if seen.method == Method::GET => {
+                let start = seen.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+                match start.filter(|_| *inner.ranges.lock().unwrap()).map(|start| start.parse::<usize>().unwrap()) {
+                    Some(start) => {
+                        let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+                        (StatusCode::PARTIAL_CONTENT, [("content-range", range)], bytes.slice(start..)).into_response()
+                    }
+                    None => bytes.clone().into_response(),
+                }
+            }
             Some(bytes) => [("content-length", bytes.len().to_string())].into_response(),
             None => error(404, "BLOB_UNKNOWN", "the blob is not there"),
         },
@@ -400,7 +437,23 @@ async fn serve(inner: &Inner, seen: &mut Seen, body: Body) -> Response {
             let location = format!("/v2/{name}/blobs/uploads/{id}?_state=kept");
             (StatusCode::ACCEPTED, [("location", location)]).into_response()
         }
+        ("PATCH", "blobs") => {
+            let mut patched = inner.patched.lock().unwrap();
+            let upload = patched.entry(rest.clone()).or_default();
+            let start = seen.header("content-range").unwrap().split('-').next().unwrap().parse::<usize>().unwrap();
+            if start != upload.len() {
+                return error(416, "BLOB_UPLOAD_INVALID", "it goes on elsewhere");
+            }
+            upload.extend_from_slice(&body);
+            let location = format!("/v2/{name}/blobs/{rest}?_state=kept");
+            // ECR's status; the specification has 202.
+            (StatusCode::CREATED, [("location", location)]).into_response()
+        }
         ("PUT", "blobs") => {
+            let body = match inner.patched.lock().unwrap().remove(&rest) {
+                Some(patched) => Bytes::from(patched),
+                None => body,
+            };
             let wanted = &query["digest"];
             let right = *wanted == Digest::sha256(&body).to_string() || *inner.trusting.lock().unwrap();
             if !right || query.get("_state").map(String::as_str) != Some("kept") {
@@ -410,6 +463,21 @@ async fn serve(inner: &Inner, seen: &mut Seen, body: Body) -> Response {
             StatusCode::CREATED.into_response()
         }
         ("DELETE", "blobs") => StatusCode::NO_CONTENT.into_response(),
+        ("GET", "referrers") if *inner.referrers.lock().unwrap() => {
+            let mut entries = Vec::new();
+            for (digest, (media_type, bytes)) in &repository.manifests {
+                let json: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+                if json["subject"]["digest"] == rest.as_str() {
+                    entries.push(format!(
+                        r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{},"artifactType":{}}}"#,
+                        bytes.len(),
+                        json["artifactType"]
+                    ));
+                }
+            }
+            ([("content-type", media_type::OCI_INDEX)], index_json(media_type::OCI_INDEX, &entries)).into_response()
+        }
+        ("GET", "referrers") => StatusCode::NOT_FOUND.into_response(),
         ("GET", "tags") => {
             let tags: Vec<_> = repository.tags.keys().collect();
             axum::response::Response::new(Body::from(format!("{{\"name\":\"{name}\",\"tags\":{tags:?}}}")))
@@ -420,7 +488,7 @@ async fn serve(inner: &Inner, seen: &mut Seen, body: Body) -> Response {
 
 fn split(path: &str) -> Option<(String, String, String)> {
     let path = path.strip_prefix("/v2/")?;
-    ["manifests", "blobs", "tags"].iter().find_map(|kind| {
+    ["manifests", "blobs", "tags", "referrers"].iter().find_map(|kind| {
         let (name, rest) = path.split_once(&format!("/{kind}/"))?;
         Some((name.to_owned(), (*kind).to_owned(), rest.to_owned()))
     })
