@@ -8,6 +8,7 @@ pub mod cli;
 pub mod controllers;
 pub mod dockerconfig;
 pub mod ecr;
+pub mod iam;
 pub mod metrics;
 pub mod registries;
 pub mod server;
