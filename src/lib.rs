@@ -9,6 +9,7 @@ pub mod controllers;
 pub mod dockerconfig;
 pub mod ecr;
 pub mod iam;
+pub mod manifests;
 pub mod metrics;
 pub mod registries;
 pub mod server;
