@@ -11,6 +11,7 @@ pub mod ecr;
 pub mod iam;
 pub mod manifests;
 pub mod metrics;
+pub mod plan;
 pub mod registries;
 pub mod server;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod crds;
+mod plan;
 mod run;
 
 use std::process::ExitCode;
@@ -21,16 +22,19 @@ enum Command {
     Run(run::Args),
     /// Print the CustomResourceDefinitions as YAML.
     Crds(crds::Args),
+    /// Print what applying manifests would change in ECR, without a cluster. Exits with 2 if something would.
+    Plan(plan::Args),
 }
 
 /// Parses the command line and runs what it asks for.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(args) => run::run(args),
-        Command::Crds(args) => crds::run(&args),
+        Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Plan(args) => plan::run(&args),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ecr-operator: {error:#}");
             ExitCode::FAILURE

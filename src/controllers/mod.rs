@@ -4,16 +4,16 @@
 //! it, and telling. A failure is part of an object's status, not an error of the program; only the API server failing
 //! makes a reconcile an error.
 
-mod access;
+pub(crate) mod access;
 mod audits;
 mod claims;
 mod context;
-mod failure;
-mod mirror;
+pub(crate) mod failure;
+pub(crate) mod mirror;
 mod pull_secret;
 mod registry;
 mod report;
-mod repository;
+pub(crate) mod repository;
 mod run;
 mod schedule;
 mod signals;

@@ -86,8 +86,8 @@ fn of_mirror(spec: &Value, title: &str, all: &mut Vec<Need>) {
 
 /// The repository of a destination that names none: the source's host and path.
 fn default_repository(image: &str) -> String {
-    match image.parse::<oci_copy::Reference>() {
-        Ok(source) => format!("{}/{}", source.host(), source.repository().path()),
+    match image.parse::<oci_copy::Repository>() {
+        Ok(source) => format!("{}/{}", source.host().replace(':', "-"), source.path()),
         Err(_) => image.to_owned(),
     }
 }

@@ -8,6 +8,7 @@ mod schema;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use kube::core::cel::{ErrorKind, Validator};
 use serde::Serialize;
@@ -168,6 +169,31 @@ fn parse(
     Ok(())
 }
 
+/// What is known of one of our kinds.
+struct Kind {
+    name: String,
+    api_version: String,
+    namespaced: bool,
+    /// The schema of the whole object, with its CEL rules.
+    schema: Value,
+}
+
+fn kind_of(name: &str) -> Option<&'static Kind> {
+    static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+        let kinds = api::crds().into_iter().filter_map(|crd| {
+            let version = crd.spec.versions.into_iter().next()?;
+            Some(Kind {
+                name: crd.spec.names.kind,
+                api_version: format!("{}/{}", api::GROUP, version.name),
+                namespaced: crd.spec.scope == "Namespaced",
+                schema: serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?,
+            })
+        });
+        kinds.collect()
+    });
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
 /// Reads one object, or says everything that the API server would have against it.
 fn object(mut value: Value, namespace: &str) -> Result<(Value, Option<Object>), Vec<String>> {
     let (Some(api_version), Some(kind)) = (value["apiVersion"].as_str(), value["kind"].as_str()) else {
@@ -177,27 +203,24 @@ fn object(mut value: Value, namespace: &str) -> Result<(Value, Option<Object>), 
         return Ok((value, None));
     }
     let kind = kind.to_owned();
-    let Some(crd) = api::crds().into_iter().find(|crd| crd.spec.names.kind == kind) else {
+    let Some(known) = kind_of(&kind) else {
         return Err(vec![format!("{}: there is no kind {kind} in {}", title(&value), api::GROUP)]);
     };
-    if api_version != format!("{}/{}", api::GROUP, crd.spec.versions[0].name) {
-        let served = &crd.spec.versions[0].name;
-        return Err(vec![format!("{}: apiVersion must be {}/{served}", title(&value), api::GROUP)]);
+    if api_version != known.api_version {
+        return Err(vec![format!("{}: apiVersion must be {}", title(&value), known.api_version)]);
     }
     if value["metadata"]["name"].as_str().is_none_or(str::is_empty) {
         return Err(vec![format!("{}: metadata.name is missing", title(&value))]);
     }
-    if crd.spec.scope == "Namespaced" && value["metadata"]["namespace"].is_null() {
+    if known.namespaced && value["metadata"]["namespace"].is_null() {
         value["metadata"]["namespace"] = json!(namespace);
     }
-    let schema = crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
-    let schema = serde_json::to_value(schema).map_err(|error| vec![error.to_string()])?;
     let read = match kind.as_str() {
-        "EcrRegistry" => typed(value, &schema, Object::Registry),
-        "EcrRepository" => typed(value, &schema, Object::Repository),
-        "ImageMirror" => typed(value, &schema, Object::Mirror),
-        "EcrPullSecret" => typed(value, &schema, Object::PullSecret),
-        _ => typed(value, &schema, Object::ClusterPullSecret),
+        "EcrRegistry" => typed(value, &known.schema, Object::Registry),
+        "EcrRepository" => typed(value, &known.schema, Object::Repository),
+        "ImageMirror" => typed(value, &known.schema, Object::Mirror),
+        "EcrPullSecret" => typed(value, &known.schema, Object::PullSecret),
+        _ => typed(value, &known.schema, Object::ClusterPullSecret),
     };
     read.map(|(value, object)| (value, Some(object)))
 }
@@ -216,17 +239,41 @@ fn typed<K: DeserializeOwned + Serialize>(
     }
     let read: K = serde_json::from_value(value).map_err(|error| vec![told(error.to_string())])?;
     let value = serde_json::to_value(&read).map_err(|error| vec![told(error.to_string())])?;
-    let broken: Vec<String> = match Validator::new().validate(schema, &value, None) {
+    let broken: Vec<String> = broken_rules(schema, &value, None).into_iter().map(told).collect();
+    if broken.is_empty() { Ok((value, object(read))) } else { Err(broken) }
+}
+
+/// Checks what may change from one set of manifests to another: the rules that look at an object's old self.
+///
+/// # Errors
+/// Every object that the API server would refuse as an update.
+pub fn compare(before: &[Manifest], after: &[Manifest]) -> Result<(), ManifestError> {
+    let mut refused = Vec::new();
+    for manifest in after.iter().filter(|manifest| manifest.object.is_some()) {
+        let title = manifest.title();
+        let Some(old) = before.iter().find(|old| old.object.is_some() && old.title() == title) else { continue };
+        let Some(known) = manifest.value["kind"].as_str().and_then(kind_of) else { continue };
+        refused.extend(
+            broken_rules(&known.schema, &manifest.value, Some(&old.value))
+                .into_iter()
+                .map(|problem| format!("{}: {title}: {problem}", manifest.file)),
+        );
+    }
+    if refused.is_empty() { Ok(()) } else { Err(ManifestError::Refused(refused)) }
+}
+
+/// The messages of the CEL rules that a value breaks.
+fn broken_rules(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<String> {
+    match Validator::new().validate(schema, value, old) {
         Ok(()) => Vec::new(),
         // A rule that can't be evaluated here is left to the API server.
         Err(errors) => errors
             .into_vec()
             .into_iter()
             .filter(|error| error.kind == ErrorKind::ValidationFailure)
-            .map(|error| told(format!("{}: {}", error.field_path, error.message)))
+            .map(|error| format!("{}: {}", error.field_path, error.message))
             .collect(),
-    };
-    if broken.is_empty() { Ok((value, object(read))) } else { Err(broken) }
+    }
 }
 
 /// Two objects of one name: the second would replace the first when they are applied.

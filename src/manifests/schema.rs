@@ -1,5 +1,6 @@
 //! The structural schema of a CustomResourceDefinition, as far as ours use it.
 
+use regex::Regex;
 use serde_json::Value;
 
 /// What is wrong with a value, each with the field's path, in the API server's words where they are good.
@@ -40,7 +41,12 @@ fn check(schema: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
     }
     match value {
         Value::String(text) => {
-            limits(schema, ["minLength", "maxLength"], text.chars().count() as f64, at, "characters", problems)
+            limits(schema, ["minLength", "maxLength"], text.chars().count() as f64, at, "characters", problems);
+            if let Some(pattern) = schema["pattern"].as_str()
+                && Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text))
+            {
+                problems.push(format!("{at}: Invalid value: {value}: should match '{pattern}'"));
+            }
         }
         Value::Number(number) => {
             limits(schema, ["minimum", "maximum"], number.as_f64().unwrap_or_default(), at, "", problems);
@@ -104,5 +110,27 @@ fn type_of(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pattern_is_checked_and_named() {
+        let schema = json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9]{12}$"}});
+        let mut found = Vec::new();
+        check(&schema, &json!(["222222222222", "x"]), "spec.accounts", &mut found);
+        assert_eq!(found, ["spec.accounts[1]: Invalid value: \"x\": should match '^[0-9]{12}$'"]);
+    }
+
+    #[test]
+    fn a_set_has_each_item_once() {
+        let schema = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer"}});
+        let mut found = Vec::new();
+        check(&schema, &json!([1, 2, 1]), "spec.list", &mut found);
+        assert_eq!(found, ["spec.list[2]: Duplicate value: 1"]);
     }
 }

@@ -35,6 +35,14 @@ pub(super) fn child(mirror: &ImageMirror, destination: &MirrorDestination, repos
     child
 }
 
+/// The EcrRepository objects that a mirror makes, of every destination that it makes one for.
+pub(crate) fn children(mirror: &ImageMirror) -> Vec<EcrRepository> {
+    // A source that is none makes the mirror fail before it makes anything.
+    let Ok(source) = mirror.spec.source.image.parse::<oci_copy::Repository>() else { return Vec::new() };
+    let destinations = mirror.spec.destinations.iter().filter(|destination| destination.create_repository);
+    destinations.map(|it| child(mirror, it, &super::repository_name(it, &source))).collect()
+}
+
 /// Makes the child what it should be, and says whether its repository is there.
 pub(super) async fn ensure(context: &Context, mirror: &ImageMirror, child: &EcrRepository) -> Result<(), Failure> {
     let key = ObjectRef::from_obj(child);

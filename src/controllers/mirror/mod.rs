@@ -33,6 +33,7 @@ use crate::api::conditions::Reason;
 use crate::api::{DestinationStatus, ImageMirror, MirrorDestination};
 use crate::dockerconfig::DockerConfig;
 use crate::ecr::Ecr;
+pub(crate) use child::children;
 use copier::SourceCredentials;
 pub use copier::{Copier, CopierError};
 use plan::Step;

@@ -1,0 +1,70 @@
+//! `ecr-operator plan`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::manifests;
+use crate::plan::{self, Question};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A file or a directory of manifests, or `-` for the standard input. Can be given several times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// The manifests as they are now, such as the target branch of a pull request. What is missing in FILE would be
+    /// deleted. Can be given several times.
+    #[arg(long, value_name = "FILE")]
+    base: Vec<PathBuf>,
+
+    /// UID of the namespace `kube-system` of the cluster: the owner of repositories is compared with it. Without it any
+    /// cluster's owner tags with the object's namespace and name count as its own.
+    #[arg(long, value_name = "UID")]
+    cluster: Option<String>,
+
+    /// Region of the EcrRegistry `default`, if the files don't have it.
+    #[arg(long, env = "AWS_REGION", value_name = "REGION")]
+    region: Option<String>,
+
+    /// The namespace of objects that name none.
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Exits with 0 where nothing would change, with 2 where something would, and with 1 where an object is refused.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let manifests = manifests::read(&args.files, &args.namespace)?;
+    let base = manifests::read(&args.base, &args.namespace)?;
+    manifests::compare(&base, &manifests)?;
+    let question = Question {
+        manifests: &manifests,
+        base: &base,
+        cluster: args.cluster.as_deref(),
+        region: args.region.as_deref(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(plan::plan(&question));
+    let text = match args.output {
+        Output::Text => report.text(),
+        Output::Json => format!("{:#}\n", report.json()),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(match () {
+        () if report.has_refusals() => ExitCode::FAILURE,
+        () if report.has_changes() => ExitCode::from(2),
+        () => ExitCode::SUCCESS,
+    })
+}
