@@ -4,6 +4,7 @@
 //! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share.
 
 pub mod api;
+pub mod check;
 pub mod cli;
 pub mod controllers;
 pub mod dockerconfig;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod check;
 mod crds;
 mod plan;
 mod run;
@@ -22,6 +23,9 @@ enum Command {
     Run(run::Args),
     /// Print the CustomResourceDefinitions as YAML.
     Crds(crds::Args),
+    /// Print which IAM actions that manifests need are denied to the identity at hand. Changes nothing. Exits with 2 if
+    /// one is.
+    Check(check::Args),
     /// Print what applying manifests would change in ECR, without a cluster. Exits with 2 if something would.
     Plan(plan::Args),
 }
@@ -31,6 +35,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
         Command::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
     };
     match outcome {

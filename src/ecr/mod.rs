@@ -13,6 +13,7 @@ pub mod policy;
 mod policy_calls;
 mod pool;
 mod preview;
+mod probes;
 mod repositories;
 mod token;
 
@@ -20,5 +21,6 @@ pub use connect::{ConnectError, Ecr, Identity};
 pub use error::{EcrError, ErrorKind};
 pub use pool::Pool;
 pub use preview::{Preview, PreviewResult, PreviewedImage, Started};
+pub use probes::Verdict;
 pub use repositories::{Encryption, Mutability, NewRepository, Repository, TagMutability};
 pub use token::Token;
