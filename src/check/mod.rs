@@ -26,7 +26,7 @@ pub struct Row {
     /// AWS's words, or why it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The objects and fields that need it, such as `EcrRepository team-a/api spec.lifecycle`.
+    /// The objects and fields that need it, such as `EcrRepository team-a/api (spec.lifecycle)`.
     pub needed_for: Vec<String>,
 }
 
@@ -61,11 +61,17 @@ pub(crate) fn tasks(needs: &[Need]) -> BTreeMap<String, Vec<Task>> {
         for name in names {
             folders.entry(name.rsplit_once('/').map_or("", |(folder, _)| folder)).or_insert_with(|| name.clone());
         }
-        let needed_for: BTreeSet<String> = needs.iter().map(|need| format!("{} {}", need.object, need.field)).collect();
+        let mut fields: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for need in &needs {
+            fields.entry(&need.object).or_default().insert(&need.field);
+        }
         tasks.entry(registry.to_owned()).or_default().push(Task {
             action,
             repositories: folders.into_values().take(MOST_FOLDERS).collect(),
-            needed_for: needed_for.into_iter().collect(),
+            needed_for: fields
+                .into_iter()
+                .map(|(object, fields)| format!("{object} ({})", fields.into_iter().collect::<Vec<_>>().join(", ")))
+                .collect(),
         });
     }
     tasks
@@ -76,12 +82,11 @@ pub(crate) async fn check(ecr: &Ecr, registry: &str, tasks: Vec<Task>, nonce: &s
     let mut rows = Vec::new();
     for task in tasks {
         let mut verdicts = Vec::new();
-        let repositories = match task.repositories.is_empty() {
-            true => vec![String::new()],
-            false => task.repositories.clone(),
-        };
-        for repository in repositories {
-            verdicts.push(ecr.probe(task.action, &stranger(&repository, nonce)).await);
+        if task.repositories.is_empty() {
+            verdicts.push(ecr.probe(task.action, &stranger("", nonce)).await);
+        }
+        for repository in &task.repositories {
+            verdicts.push(probe(ecr, task.action, repository, nonce).await);
         }
         let (answer, why) = summed_up(verdicts);
         rows.push(Row {
@@ -94,6 +99,36 @@ pub(crate) async fn check(ecr: &Ecr, registry: &str, tasks: Vec<Task>, nonce: &s
     }
     rows
 }
+
+/// Tries an action on a name below the repository's. Where IAM refuses that because it allows whole names only, what reads
+/// is tried on the repository itself, and what would change it can't be tried.
+async fn probe(ecr: &Ecr, action: &str, repository: &str, nonce: &str) -> Verdict {
+    let stranger = stranger(repository, nonce);
+    let verdict = ecr.probe(action, &stranger).await;
+    let Verdict::Denied(words) = verdict else { return verdict };
+    for read in READS {
+        let denied_below = matches!(ecr.probe(read, &stranger).await, Verdict::Denied(_));
+        if denied_below && ecr.probe(read, repository).await == Verdict::Allowed {
+            return match READS.contains(&action) {
+                true => ecr.probe(action, repository).await,
+                false => Verdict::Unknown(format!(
+                    "IAM allows this identity whole names of repositories, such as {repository}, and what changes one is tried on names that don't exist only"
+                )),
+            };
+        }
+    }
+    Verdict::Denied(words)
+}
+
+/// Actions on a repository that change nothing.
+const READS: [&str; 6] = [
+    "ecr:ListTagsForResource",
+    "ecr:GetLifecyclePolicy",
+    "ecr:GetRepositoryPolicy",
+    "ecr:GetLifecyclePolicyPreview",
+    "ecr:ListImages",
+    "ecr:BatchGetImage",
+];
 
 /// The name of a repository that does not exist, below the one of which it speaks: what a policy allows on `team-a/*` is
 /// allowed on it.

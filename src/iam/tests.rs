@@ -103,7 +103,8 @@ fn calls_below(directory: &Path, found: &mut BTreeSet<String>) {
         }
         let text = std::fs::read_to_string(&entry).expect("source");
         let names = text.split('"').filter(|word| {
-            word.strip_prefix("ecr:").is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+            word.strip_prefix("ecr:")
+                .is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
         });
         found.extend(names.map(str::to_owned));
     }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod mirror;
 mod moto;
 mod ownership;
+mod plan;
 mod pull_secret;
 mod registry;
 mod repository;

@@ -1,0 +1,179 @@
+//! `ecr-operator plan` and `ecr-operator check`: what they say, and that they change nothing.
+
+use ecr_operator::api::EcrRepository;
+use serde_json::{Value, json};
+
+use crate::support::{Stack, unique};
+
+/// What a run of the program left.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn ecr_operator(arguments: &[&str]) -> Ran {
+    let program = env!("CARGO_BIN_EXE_ecr-operator");
+    let output = tokio::process::Command::new(program).args(arguments).output().await.unwrap();
+    Ran {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A directory with one manifest.
+struct File(tempfile::TempDir);
+
+impl File {
+    fn of(manifest: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("all.yaml"), manifest).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+}
+
+fn repository(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: ecr-operator.io/v1alpha1\nkind: EcrRepository\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_plan_shows_what_would_be_created_and_creates_nothing() {
+    let stack = Stack::connect().await;
+    let namespace = unique("planned");
+    let spec = "tagMutability: Immutable, access: [{principals: ['222222222222'], permissions: Pull}], lifecycle: {rules: [{untagged: {}, expireAfterDays: 7}]}, tags: {a: b}";
+    let file = File::of(&repository(&namespace, "api", spec));
+    let ran = ecr_operator(&["plan", "-f", file.path()]).await;
+    assert_eq!(ran.code, Some(2), "{}{}", ran.out, ran.err);
+    for words in [
+        "+ create the repository",
+        "tag mutability: Immutable",
+        "tag a: b",
+        "+ set the lifecycle policy",
+        "+ set the repository policy",
+        "allow Pull to 222222222222",
+        "1 to create, 0 to change, 0 to delete, 0 unchanged, 0 refused",
+    ] {
+        assert!(ran.out.contains(words), "{words}: {}", ran.out);
+    }
+    assert!(!stack.repository_exists(&format!("{namespace}/api")).await);
+    let json = ecr_operator(&["plan", "-f", file.path(), "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["repositories"][0]["outcome"], "Create");
+    assert_eq!(json["summary"]["create"], 1);
+}
+
+#[tokio::test]
+async fn a_plan_after_the_operator_is_empty_and_shows_what_was_changed_by_hand() {
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("plan").await;
+    let spec = "tagMutability: Immutable, access: [{principals: ['222222222222'], permissions: Pull}], tags: {a: b}";
+    namespace.apply::<EcrRepository>("api", &format!("{{{spec}}}")).await;
+    namespace.ready::<EcrRepository>("api").await;
+    let name = format!("{}/api", namespace.name);
+    let file = File::of(&repository(&namespace.name, "api", spec));
+    let ran = ecr_operator(&["plan", "-f", file.path()]).await;
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(0), "0 to create, 0 to change, 0 to delete, 1 unchanged, 0 refused\n")
+    );
+
+    let wider = spec.replace("'222222222222'", "'222222222222', '333333333333'").replace("a: b", "a: c");
+    let changed = File::of(&repository(&namespace.name, "api", &wider));
+    let ran = ecr_operator(&["plan", "-f", changed.path()]).await;
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.out.contains("~ allow Pull: + 333333333333") && ran.out.contains("~ a: b -> c"), "{}", ran.out);
+
+    // What leaves the spec is known from the manifests as they are.
+    let less = File::of(&repository(&namespace.name, "api", "tagMutability: Immutable"));
+    let ran = ecr_operator(&["plan", "-f", less.path(), "--base", file.path()]).await;
+    assert!(ran.out.contains("- delete the repository policy") && ran.out.contains("- a\n"), "{}", ran.out);
+    let ran = ecr_operator(&["plan", "-f", less.path()]).await;
+    assert!(ran.out.contains("give the present manifests with --base"), "{}", ran.out);
+
+    let other = File::of(&repository(&namespace.name, "other", &format!("repositoryName: {name}")));
+    let ran = ecr_operator(&["plan", "-f", other.path()]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains("! refused (OwnedByAnother)"), "{}", ran.out);
+    let ran = ecr_operator(&["plan", "-f", file.path(), "--cluster", "another"]).await;
+    assert!(ran.out.contains("! refused (OwnedByAnother)"), "{}", ran.out);
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_object_that_leaves_the_files_does_what_its_deletion_policy_says() {
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("leaves").await;
+    let spec = "deletionPolicy: DeleteWithImages";
+    namespace.apply::<EcrRepository>("api", &format!("{{{spec}}}")).await;
+    namespace.apply::<EcrRepository>("kept", "{}").await;
+    namespace.ready::<EcrRepository>("api").await;
+    namespace.ready::<EcrRepository>("kept").await;
+    let base = File::of(&(repository(&namespace.name, "api", spec) + &repository(&namespace.name, "kept", "")));
+    let now = File::of("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: nothing}\n");
+    let ran = ecr_operator(&["plan", "-f", now.path(), "--base", base.path()]).await;
+    assert_eq!(ran.code, Some(2), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("- delete the repository, which has no images"), "{}", ran.out);
+    assert!(ran.out.contains("keep the repository and remove its owner tags: deletionPolicy is Retain"), "{}", ran.out);
+    assert!(stack.repository_exists(&format!("{}/api", namespace.name)).await);
+    namespace.delete::<EcrRepository>("api").await;
+    namespace.gone::<EcrRepository>("api").await;
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn what_the_api_server_would_refuse_is_an_error_of_the_plan() {
+    let file = File::of(&repository("x", "api", "tagMutability: Sometimes"));
+    let ran = ecr_operator(&["plan", "-f", file.path()]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.contains("EcrRepository x/api: spec.tagMutability: Unsupported value"), "{}", ran.err);
+    let (old, new) = ("repositoryName: a/b", "repositoryName: a/c");
+    let (old, new) = (File::of(&repository("x", "api", old)), File::of(&repository("x", "api", new)));
+    let ran = ecr_operator(&["plan", "-f", new.path(), "--base", old.path()]).await;
+    assert!(ran.code == Some(1) && ran.err.contains("repositoryName is fixed once set"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_check_tells_what_iam_denies_and_for_what_it_is_needed() {
+    let stack = Stack::connect().await;
+    let namespace = unique("checked");
+    let file = File::of(&repository(
+        &namespace,
+        "api",
+        "deletionPolicy: Delete, lifecycle: {rules: [{any: {}, keepLast: 3}]}, access: [{principals: ['222222222222'], permissions: Pull}]",
+    ));
+    let ran = ecr_operator(&["check", "-f", file.path()]).await;
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("0 denied, 0 unknown"), "{}", ran.out);
+
+    let fault = json!({
+        "target": "api", "action": "SetRepositoryPolicy", "request": namespace, "times": 0,
+        "status": 400, "code": "AccessDeniedException", "message": "is not authorized to perform: ecr:SetRepositoryPolicy",
+    });
+    let fault = stack.fault("AWS_CONTROL_URL", fault).await;
+    let ran = ecr_operator(&["check", "-f", file.path()]).await;
+    fault.remove().await;
+    assert_eq!(ran.code, Some(2), "{}", ran.out);
+    let denied: Vec<_> = ran.out.lines().filter(|line| line.starts_with("denied")).collect();
+    assert_eq!(denied.len(), 1, "{}", ran.out);
+    assert!(denied[0].contains("ecr:SetRepositoryPolicy") && denied[0].contains("api (spec.access)"), "{}", denied[0]);
+
+    let left = stack.ecr.describe_repositories().into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let left: Vec<_> = left.unwrap().into_iter().filter_map(|it| it.repository_name).collect();
+    assert!(!left.iter().any(|name| name.contains("ecr-operator-check")), "{left:?}");
+}
+
+#[tokio::test]
+async fn the_policy_that_check_prints_needs_no_aws() {
+    let file = File::of(&repository("x", "api", "scanOnPush: true"));
+    let ran = ecr_operator(&["check", "-f", file.path(), "--policy"]).await;
+    let policy: Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(policy.to_string().contains("ecr:PutImageScanningConfiguration"), "{policy}");
+    assert!(!policy.to_string().contains("ecr:PutLifecyclePolicy"), "{policy}");
+}
