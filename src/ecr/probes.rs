@@ -29,7 +29,7 @@ const NO_LAYER: &str = "sha256:0000000000000000000000000000000000000000000000000
 const NO_UPLOAD: &str = "00000000-0000-0000-0000-000000000000";
 const LIFECYCLE: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1000},"action":{"type":"expire"}}]}"#;
 const POLICY: &str =
-    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"ecr:BatchDeleteImage"}]}"#;
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"ecr:DeleteRepository"}]}"#;
 
 impl Ecr {
     /// Tries `action` on `repository`, which must not exist. Actions on the registry as a whole are tried where that only

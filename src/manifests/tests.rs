@@ -75,7 +75,10 @@ fn what_a_cel_rule_refuses_is_refused_with_its_message() {
             "{access: [{principals: ['222222222222'], permissions: Pull, sourceAccounts: ['222222222222']}]}",
             "go with AWS services only",
         ),
-        ("{access: [{principals: ['*'], permissions: Pull, principalOrgIds: [x]}]}", "access.principalOrgIds"),
+        (
+            "{access: [{principals: ['*'], permissions: Pull, principalOrgIds: [x]}]}",
+            "spec.access[0].principalOrgIds[0]",
+        ),
         ("{access: [{principals: ['222222222222'], permissions: Pull}], policy: '{}'}", "either access or policy"),
     ] {
         let error = refusal(&repository(spec));

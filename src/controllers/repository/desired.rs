@@ -8,7 +8,7 @@ use crate::api::{Adoption, EcrRepository, Encryption, RepositorySettings, TagMut
 use crate::controllers::failure::Failure;
 use crate::ecr::Mutability;
 use crate::ecr::lifecycle::Policy;
-use crate::ecr::policy::{PolicyDocument, Scope};
+use crate::ecr::policy::{PolicyDocument, PolicyError, Scope};
 
 /// What a spec asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +88,13 @@ fn mutability(settings: &RepositorySettings) -> Option<Mutability> {
 
 fn policy(settings: &RepositorySettings) -> Result<Option<PolicyDocument>, Failure> {
     match (&settings.policy, &settings.access) {
-        (Some(text), _) => PolicyDocument::parse(text, Scope::Repository).map(Some).map_err(invalid),
-        (None, Some(grants)) => PolicyDocument::from_grants(grants).map(Some).map_err(invalid),
+        (Some(text), _) => in_field("policy", PolicyDocument::parse(text, Scope::Repository)),
+        (None, Some(grants)) => in_field("access", PolicyDocument::from_grants(grants)),
         (None, None) => Ok(None),
     }
+}
+
+/// A policy's errors name places in the document, not the field that it is in.
+fn in_field(field: &str, policy: Result<PolicyDocument, PolicyError>) -> Result<Option<PolicyDocument>, Failure> {
+    policy.map(Some).map_err(|error| invalid(format!("{field}: {error}")))
 }

@@ -15,7 +15,7 @@ pub(super) fn check(grants: &[AccessGrant]) -> Result<(), PolicyError> {
         problems.push(Problem::NoStatement);
     }
     for (index, grant) in grants.iter().enumerate() {
-        let at = format!("access[{index}]");
+        let at = format!("[{index}]");
         let in_organization = grant.principal_org_ids.is_some() || grant.principal_org_paths.is_some();
         let by_source = grant.source_arns.is_some() || grant.source_accounts.is_some();
         if grant.principals.iter().any(|principal| principal == "*") && !in_organization {

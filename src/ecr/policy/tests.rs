@@ -128,7 +128,7 @@ fn grants_that_would_let_in_more_than_they_seem_to_are_refused() {
     for (grants, words) in [
         (vec![], "at least one"),
         (vec![pull(&["*"])], "only beside principalOrgIds"),
-        (vec![pull(&["222222222222"]), push(&["*", "222222222222"])], "access[1]"),
+        (vec![pull(&["222222222222"]), push(&["*", "222222222222"])], "[1]: principals"),
         (vec![organization(pull(&["lambda.amazonaws.com"]))], "don't go with AWS services"),
         (vec![source(pull(&["222222222222"]))], "go with AWS services only"),
         (vec![source(pull(&["lambda.amazonaws.com", "*"]))], "go with AWS services only"),
