@@ -1,7 +1,8 @@
 //! Makes Amazon ECR match what Git declares.
 //!
 //! The program is [`cli`]; the resources that users write are [`api`]; what keeps AWS in line with them is
-//! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share.
+//! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share. [`plan`] and [`check`] work on [`manifests`] without
+//! a cluster; [`iam`] knows which rights are needed for what.
 
 pub mod api;
 pub mod check;
