@@ -83,7 +83,10 @@ fn statement(scope: ActionScope, actions: &[&str], repositories: &BTreeSet<Strin
         ActionScope::PassedRole => (
             "RolesThatEcrAssumes",
             json!("arn:aws:iam::*:role/*"),
-            Some(json!({"StringEquals": {"iam:PassedToService": "ecr.amazonaws.com"}})),
+            Some(json!({"StringEquals": {"iam:PassedToService": [
+                "ecr.amazonaws.com",
+                "pullthroughcache.ecr.amazonaws.com",
+            ]}})),
         ),
         ActionScope::Key => {
             ("Keys", json!("*"), Some(json!({"StringLike": {"kms:ViaService": "ecr.*.amazonaws.com"}})))

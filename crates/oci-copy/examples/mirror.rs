@@ -54,8 +54,7 @@ async fn copy(jobs: Vec<(Reference, Vec<Reference>)>, ca_bundle: Option<Vec<u8>>
         let engine = engine.clone();
         let first = destinations.first().cloned().unwrap_or_else(|| source.clone());
         // A task of its own, so that the work is spread over the processor's cores.
-        let task = tokio::spawn(async move { engine.copy_to_all(CopyRequest::new(source, first), destinations).await });
-        async move { task.await }
+        tokio::spawn(async move { engine.copy_to_all(CopyRequest::new(source, first), destinations).await })
     });
     let mut failed = false;
     let mut results = futures::stream::iter(copies).buffer_unordered(AT_ONCE);

@@ -63,7 +63,7 @@ fn complete(repository: &Repository, sources: &[&Content], digest: &str, is_the_
 /// Whatever is in a repository has the content that its digest says. A registry that commits anything has nothing
 /// else than the engine's own care for this.
 pub(crate) fn nothing_is_corrupt(repository: &Repository) -> Result<(), String> {
-    let contents = repository.blobs.iter().map(|(digest, bytes)| (digest, bytes));
+    let contents = repository.blobs.iter();
     for (digest, bytes) in contents.chain(repository.manifests.iter().map(|(digest, (_, bytes))| (digest, bytes))) {
         if Digest::sha256(bytes).as_str() != digest {
             return Err(format!("{digest} was committed with other content"));

@@ -15,13 +15,6 @@ use oci_copy::Digest;
 use crate::kinds::{Fault, Kind, Op, Side};
 use crate::network::{Cut, Gate, Transport, Weather};
 use crate::registry::{Registry, error};
-use crate::upstream::Remote;
-
-/// What a proxy is in front of.
-pub(crate) enum Upstream {
-    InProcess(Arc<Registry>),
-    Remote(Remote),
-}
 
 /// Something that happens at the registry while it is asked.
 pub(crate) type Event = Arc<dyn Fn(Kind) + Send + Sync>;
@@ -29,7 +22,8 @@ pub(crate) type Event = Arc<dyn Fn(Kind) + Send + Sync>;
 pub(crate) struct Proxy {
     side: Side,
     pub(crate) origin: String,
-    upstream: Upstream,
+    /// What it is in front of.
+    registry: Arc<Registry>,
     weather: Arc<Weather>,
     faults: Mutex<Vec<(Fault, u32)>>,
     healthy: AtomicBool,
@@ -43,7 +37,7 @@ impl Proxy {
     pub(crate) async fn start(
         side: Side,
         transport: Transport,
-        upstream: Upstream,
+        registry: Arc<Registry>,
         log: Arc<Mutex<Vec<String>>>,
     ) -> Arc<Self> {
         let weather = Arc::new(Weather::default());
@@ -52,7 +46,7 @@ impl Proxy {
         let proxy = Arc::new(Self {
             side,
             origin: format!("{scheme}://{}", gate.address),
-            upstream,
+            registry,
             weather,
             faults: Mutex::default(),
             healthy: AtomicBool::new(false),
@@ -106,17 +100,11 @@ impl Proxy {
     }
 
     async fn forward(&self, request: Request) -> Response {
-        match &self.upstream {
-            Upstream::InProcess(registry) => registry.serve(&self.origin, request).await,
-            Upstream::Remote(remote) => remote.send(&self.origin, request).await,
-        }
+        self.registry.serve(&self.origin, request).await
     }
 
     fn challenge(&self) -> Response {
-        match &self.upstream {
-            Upstream::InProcess(registry) => registry.challenge(&self.origin),
-            Upstream::Remote(remote) => remote.challenge(),
-        }
+        self.registry.challenge(&self.origin)
     }
 
     fn happen(&self, kind: Kind) {

@@ -62,7 +62,6 @@ pub(crate) struct Registry {
     blob_puts: Mutex<Vec<BlobPut>>,
     /// What was sent as `Authorization`, each value once.
     authorizations: Mutex<HashSet<String>>,
-    requests: AtomicU64,
     next: AtomicU64,
     /// Where blobs are, if not here.
     storage: Mutex<Option<String>>,
@@ -79,7 +78,6 @@ impl Registry {
             tokens: Mutex::default(),
             blob_puts: Mutex::default(),
             authorizations: Mutex::default(),
-            requests: AtomicU64::new(0),
             next: AtomicU64::new(1),
             storage: Mutex::default(),
         }
@@ -110,13 +108,8 @@ impl Registry {
         self.authorizations.lock().unwrap().clone()
     }
 
-    pub(crate) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::SeqCst)
-    }
-
     /// Answers a request that came for `origin`.
     pub(crate) async fn serve(&self, origin: &str, request: Request) -> Response {
-        self.requests.fetch_add(1, Ordering::SeqCst);
         let (parts, body) = request.into_parts();
         let query: HashMap<String, String> =
             url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();

@@ -14,7 +14,7 @@ use crate::check::{nothing_is_corrupt, tags_are_complete};
 use crate::images::{Content, Extras, Shape};
 use crate::kinds::{Fault, Kind, Side};
 use crate::network::{Transport, authority};
-use crate::proxy::{Event, Proxy, Upstream};
+use crate::proxy::{Event, Proxy};
 use crate::random::Random;
 use crate::registry::{Guard, Manners, Registry, USER};
 
@@ -142,13 +142,12 @@ impl Scene {
 
         let transports = [Transport::Plain, Transport::Plain, Transport::Tls, Transport::TlsHttp2, Transport::TlsHttp2];
         let (to, from) = (random.pick(&transports), random.pick(&transports));
-        let destination_proxy =
-            Proxy::start(Side::Destination, to, Upstream::InProcess(destination.clone()), log.clone()).await;
+        let destination_proxy = Proxy::start(Side::Destination, to, destination.clone(), log.clone()).await;
         let source_proxy = if same {
             faults.iter_mut().for_each(|fault| fault.side = Side::Destination);
             destination_proxy.clone()
         } else {
-            Proxy::start(Side::Source, from, Upstream::InProcess(source.clone()), log.clone()).await
+            Proxy::start(Side::Source, from, source.clone(), log.clone()).await
         };
         let (mut storage, mut storage_proxy) = (None, None);
         if !same && random.percent(30) {
@@ -156,7 +155,7 @@ impl Scene {
             let registry = Arc::new(Registry::new(manners, "nobody's"));
             new.put(&registry, "a", None);
             other.put(&registry, "a", None);
-            let proxy = Proxy::start(Side::Storage, from, Upstream::InProcess(registry.clone()), log.clone()).await;
+            let proxy = Proxy::start(Side::Storage, from, registry.clone(), log.clone()).await;
             source.keep_blobs_at(proxy.origin.clone());
             (storage, storage_proxy) = (Some(registry), Some(proxy));
         }

@@ -329,7 +329,7 @@ async fn a_registry_that_says_too_much_is_asked_more_slowly_and_everything_arriv
     destination.hook(move |seen| {
         let mut count = refused.lock().unwrap();
         *count += usize::from(seen.method == "HEAD");
-        (seen.method == "HEAD" && *count % 7 == 0).then(|| StatusCode::TOO_MANY_REQUESTS.into_response())
+        (seen.method == "HEAD" && count.is_multiple_of(7)).then(|| StatusCode::TOO_MANY_REQUESTS.into_response())
     });
     let engine = engine_with(&[&source, &destination], |config| config.retry.max_tries = 10);
     let copies = (0..12).map(|n| engine.copy(request(&source, &format!("a:v{n}"), &destination, &format!("b:v{n}"))));

@@ -244,6 +244,8 @@ impl Question<'_> {
     fn request<'a>(&self, principal: &'a Principal) -> EvalRequest<'a> {
         let service_keys = self.resource_tags.iter();
         let service_keys = service_keys.map(|(key, value)| (format!("ecr:ResourceTag/{key}"), vec![value.clone()]));
+        let passed_to =
+            self.need.passed_to.map(|service| ("iam:PassedToService".to_owned(), vec![service.to_owned()]));
         EvalRequest {
             principal,
             action: self.need.action.clone(),
@@ -254,7 +256,7 @@ impl Question<'_> {
                 aws_requested_region: Some(self.region.to_owned()),
                 aws_secure_transport: Some(true),
                 aws_current_time: Some(Utc::now()),
-                service_keys: service_keys.collect(),
+                service_keys: service_keys.chain(passed_to).collect(),
                 resource_tags: Some(self.resource_tags.clone()),
                 request_tags: Some(self.need.request_tags.clone()),
                 principal_tags: principal.tags.clone(),
@@ -295,7 +297,8 @@ mod tests {
             "*" => resource.to_owned(),
             name => format!("arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/{name}"),
         };
-        let need = Need { action: format!("ecr:{action}"), resource, request_tags: HashMap::new() };
+        let need =
+            Need { action: format!("ecr:{action}"), resource, request_tags: HashMap::new(), passed_to: None };
         let question = Question {
             need: &need,
             region: "eu-west-1",

@@ -17,6 +17,8 @@ pub(crate) struct Need {
     pub(crate) resource: String,
     /// Tags that the request sets.
     pub(crate) request_tags: HashMap<String, String>,
+    /// Of `iam:PassRole`: the service that the role is for.
+    pub(crate) passed_to: Option<&'static str>,
 }
 
 /// Where repositories are.
@@ -36,16 +38,32 @@ impl Place<'_> {
 pub(crate) fn of_api(action: &str, asked: &Value, place: Place<'_>) -> Vec<Need> {
     let place = Place { account: asked["registryId"].as_str().unwrap_or(place.account), ..place };
     let request_tags = tags(&asked["tags"]);
-    let need = |action: String, resource: String| Need { action, resource, request_tags: request_tags.clone() };
+    let need = |action: String, resource: String| Need {
+        action,
+        resource,
+        request_tags: request_tags.clone(),
+        passed_to: None,
+    };
     let mut needs: Vec<_> =
         resources(action, asked, place).into_iter().map(|resource| need(format!("ecr:{action}"), resource)).collect();
     if action == "CreateRepository" && !request_tags.is_empty() {
         needs.extend(resources(action, asked, place).into_iter().map(|arn| need("ecr:TagResource".to_owned(), arn)));
     }
     if let Some(role) = asked["customRoleArn"].as_str() {
-        needs.push(need("iam:PassRole".to_owned(), role.to_owned()));
+        let passed_to = Some(assumes(action));
+        needs.push(Need { passed_to, ..need("iam:PassRole".to_owned(), role.to_owned()) });
     }
     needs
+}
+
+/// Which service assumes the role that a request names.
+/// <https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-private.html>,
+/// <https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-creation-templates-iam.html>
+fn assumes(action: &str) -> &'static str {
+    match action.ends_with("PullThroughCacheRule") {
+        true => "pullthroughcache.ecr.amazonaws.com",
+        false => "ecr.amazonaws.com",
+    }
 }
 
 fn resources(action: &str, asked: &Value, place: Place<'_>) -> Vec<String> {
@@ -79,6 +97,7 @@ pub(crate) fn of_registry(method: &Method, route: &Route<'_>, query: &str, place
         action: format!("ecr:{action}"),
         resource: place.repository(repository),
         request_tags: HashMap::new(),
+        passed_to: None,
     };
     match (method.as_str(), route) {
         ("GET" | "HEAD", Route::Manifest { repository, .. }) => vec![on("BatchGetImage", repository)],
@@ -147,8 +166,14 @@ mod tests {
     fn some_actions_need_others() {
         let created = api("CreateRepository", json!({"repositoryName": "a", "tags": [{"Key": "k", "Value": "v"}]}));
         assert!(created.iter().any(|need| need.starts_with("ecr:TagResource ")), "{created:?}");
-        let template = api("CreateRepositoryCreationTemplate", json!({"customRoleArn": "arn:aws:iam::1:role/x"}));
-        assert!(template.contains(&"iam:PassRole arn:aws:iam::1:role/x".to_owned()), "{template:?}");
+        for (action, service) in [
+            ("CreateRepositoryCreationTemplate", "ecr.amazonaws.com"),
+            ("UpdatePullThroughCacheRule", "pullthroughcache.ecr.amazonaws.com"),
+        ] {
+            let needs = of_api(action, &json!({"customRoleArn": "arn:aws:iam::1:role/x"}), PLACE);
+            let pass = needs.iter().find(|need| need.action == "iam:PassRole").expect("a role is passed");
+            assert_eq!((pass.resource.as_str(), pass.passed_to), ("arn:aws:iam::1:role/x", Some(service)), "{action}");
+        }
     }
 
     #[test]
