@@ -1,6 +1,6 @@
 //! Which EcrRepository objects claim the same repository: the oldest has it, the others wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
@@ -35,8 +35,11 @@ pub struct Claimant {
     pub name: String,
 }
 
-/// Claimants in the order of their creation; the UID decides between those of the same second.
-type Claimants = BTreeMap<(Timestamp, String), Claimant>;
+/// When an object was created; the UID decides between those of the same second.
+type Age = (Timestamp, String);
+
+/// Claimants, oldest first. There is hardly ever more than one: a map would take ten times its memory.
+type Claimants = Vec<(Age, Claimant)>;
 
 /// All claims, fed by the watch of EcrRepository objects.
 #[derive(Debug, Default)]
@@ -70,8 +73,9 @@ impl Claims {
     pub fn older_claimants(&self, object: &EcrRepository) -> Vec<Claimant> {
         let Some(claim) = Claim::of(object) else { return Vec::new() };
         let index = self.lock();
-        let claimants = index.claims.get(&claim).into_iter().flat_map(|all| all.range(..key(object)));
-        claimants.map(|(_, claimant)| claimant.clone()).collect()
+        let age = age(object);
+        let claimants = index.claims.get(&claim).into_iter().flatten();
+        claimants.take_while(|(other, _)| *other < age).map(|(_, claimant)| claimant.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -79,7 +83,7 @@ impl Claims {
     }
 }
 
-fn key(object: &EcrRepository) -> (Timestamp, String) {
+fn age(object: &EcrRepository) -> Age {
     let created = object.creation_timestamp().map_or(Timestamp::MAX, |time| time.0);
     (created, object.uid().unwrap_or_default())
 }
@@ -87,14 +91,19 @@ fn key(object: &EcrRepository) -> (Timestamp, String) {
 fn apply(claims: &mut HashMap<Claim, Claimants>, object: &EcrRepository) -> Option<Claim> {
     let Some(claim) = Claim::of(object) else { return withdraw(claims, object) };
     let claimant = Claimant { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-    claims.entry(claim).or_default().insert(key(object), claimant);
+    let (age, claimants) = (age(object), claims.entry(claim).or_default());
+    if let Err(place) = claimants.binary_search_by(|(other, _)| other.cmp(&age)) {
+        claimants.reserve_exact(1);
+        claimants.insert(place, (age, claimant));
+    }
     None
 }
 
 fn withdraw(claims: &mut HashMap<Claim, Claimants>, object: &EcrRepository) -> Option<Claim> {
     let claim = Claim { registry: object.spec.registry_ref.name.clone(), repository: object.repository_name() };
     let claimants = claims.get_mut(&claim)?;
-    claimants.remove(&key(object))?;
+    let place = claimants.binary_search_by(|(other, _)| other.cmp(&age(object))).ok()?;
+    claimants.remove(place);
     if claimants.is_empty() {
         claims.remove(&claim);
         return None;

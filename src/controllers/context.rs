@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Use, authorise};
 use super::audits::Audits;
 use super::claims::Claims;
+use super::events::Events;
 use super::failure::Failure;
 use super::mirror::Copier;
 use super::pull_secret::Stores;
@@ -48,7 +48,7 @@ pub struct Context {
     /// How often each object has failed in a row.
     pub retries: Retries,
     /// Where events go.
-    pub recorder: Recorder,
+    pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
     /// The copy engine, with what it knows of registries.

@@ -8,6 +8,7 @@ pub(crate) mod access;
 mod audits;
 mod claims;
 mod context;
+mod events;
 pub(crate) mod failure;
 pub(crate) mod mirror;
 mod pull_secret;

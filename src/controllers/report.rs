@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::EventType;
 use kube::{Api, Resource, ResourceExt as _};
 use serde_json::json;
 
@@ -149,19 +149,9 @@ impl Context {
         self.event(object, type_, reason.as_str(), note).await;
     }
 
-    /// Publishes an event on an object. An event that can't be published is logged: it is no reason to stop.
+    /// Publishes an event on an object, soon.
     pub async fn event<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: String) {
-        let note = cut(&note, 1000);
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::warn!(%error, reason, "an event could not be published");
-        }
+        self.events.publish(object.object_ref(&()), type_, reason, cut(&note, 1000)).await;
     }
 }
 

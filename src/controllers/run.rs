@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::audits::Audits;
 use super::claims::Claims;
 use super::context::Context;
+use super::events::Events;
 use super::pull_secret::{Stores, Verified};
 use super::schedule::{Intervals, Retries};
 use super::signals::{Signal, Signals};
@@ -33,7 +33,7 @@ use crate::registries::Registries;
 use crate::server::Health;
 
 /// How many objects of one kind are worked on at once.
-const CONCURRENCY: u16 = 16;
+const CONCURRENCY: u16 = 32;
 
 /// How many mirrors are worked on at once. Many may wait for sources that don't answer; copies have a limit of their own.
 const MIRROR_CONCURRENCY: u16 = 256;
@@ -98,7 +98,7 @@ pub async fn run(
     let (cluster_pull_secrets, cluster_pull_secret_stream) = watch_objects::<ClusterEcrPullSecret>(client.clone());
     let (secret_store, secret_watch) = watch_secrets(client.clone(), signals.clone());
     let (namespace_store, namespace_watch) = watch_namespaces(client.clone(), signals.clone());
-    let reporter = Reporter { controller: "ecr-operator".to_owned(), instance: None };
+    let (events, publish_events) = Events::new(client.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         pool: Pool::new(metrics.clone()),
@@ -112,7 +112,7 @@ pub async fn run(
         cluster,
         intervals: settings.intervals,
         retries: Retries::default(),
-        recorder: Recorder::new(client.clone(), reporter),
+        events,
         metrics,
         copier: mirror::Copier::new(&settings)?,
         shutdown: shutdown.clone(),
@@ -179,6 +179,7 @@ pub async fn run(
     // A task each: a controller runs its reconciles in its own task, and none shall wait for another's.
     tokio::spawn(ready);
     let mut tasks = JoinSet::new();
+    let publishing = tokio::spawn(publish_events);
     tasks.spawn(watches);
     tasks.spawn(sweep_regularly(context.clone(), signals.clone()));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
@@ -191,7 +192,9 @@ pub async fn run(
         // None ends by itself: the program stops, or it had better.
         shutdown.cancel();
     }
-    Ok(())
+    // With the last sender the queue ends, and with it what publishes it.
+    drop(context);
+    Ok(publishing.await?)
 }
 
 /// A kind that isn't installed makes its watch fail for ever: better to say so at the start.

@@ -83,7 +83,7 @@ where
     let (cache, filled) = Cache::new(store);
     let stream = watcher(Api::<K>::all(client), watcher::Config::default())
         .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(slim)
         .reflect(writer)
         .inspect_ok(move |event| {
             filled.observe(event);
@@ -92,6 +92,13 @@ where
         .applied_objects()
         .predicate_filter(changed(), Default::default());
     (cache, stream)
+}
+
+/// Drops what is most of an object and nobody here reads: who wrote which field, and what kubectl applied last.
+fn slim<K: Resource>(object: &mut K) {
+    const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove(LAST_APPLIED);
 }
 
 fn changed<K: Resource>() -> impl Predicate<K> {
@@ -141,10 +148,7 @@ pub(super) fn watch_secrets(client: Client, signals: Signals) -> (Cache<SecretMe
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let (store, writer) = reflector::store();
     let (cache, filled) = Cache::new(store);
-    let stream = watcher(Api::<SecretMetadata>::all(client), ours)
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer);
+    let stream = watcher(Api::<SecretMetadata>::all(client), ours).default_backoff().modify(slim).reflect(writer);
     let watch = drive(stream, move |event| {
         filled.observe(event);
         signal(&signals, event, |secret: &SecretMetadata| Signal::Secret {

@@ -17,7 +17,7 @@ use crate::api::{AssumeRole, EcrRegistrySpec};
 use crate::metrics::Metrics;
 
 /// How often a call is tried before its failure is reported.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 2;
 
 /// A connection to one private registry, with credentials that reach the account that was asked for.
 #[derive(Debug)]

@@ -81,11 +81,21 @@ async fn signing(stack: &Stack) -> Vec<sdk::SigningRule> {
 
 /// An EcrRegistry of this name for the stack's registry, with these settings.
 async fn apply(stack: &Stack, name: &str, settings: &str) {
+    apply_in(stack, "eu-west-1", name, settings).await;
+}
+
+/// An EcrRegistry of this name for the stack's account in any region, with these settings. No image is asked for, so the
+/// address of the registry API does not matter.
+async fn apply_in(stack: &Stack, region: &str, name: &str, settings: &str) {
     let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
-    let endpoints = serde_json::to_value(default.spec.endpoints).unwrap();
+    let mut endpoints = default.spec.endpoints.unwrap();
+    if region != default.spec.region {
+        endpoints.registry = None;
+    }
+    let endpoints = serde_json::to_value(endpoints).unwrap();
     let settings: Value = serde_saphyr::from_str(settings).unwrap();
     stack
-        .apply::<EcrRegistry>(name, &format!("{{region: eu-west-1, endpoints: {endpoints}, settings: {settings}}}"))
+        .apply::<EcrRegistry>(name, &format!("{{region: {region}, endpoints: {endpoints}, settings: {settings}}}"))
         .await;
 }
 
@@ -531,13 +541,16 @@ async fn every_error_of_aws_says_which_part_and_what_to_do() {
         ("RegisterPullTimeUpdateExclusion", 400, "AccessDeniedException", "AccessDenied", "IAM policy"),
         ("ListPullTimeUpdateExclusions", 400, "ThrottlingException", "Throttled", "pullTimeUpdateExclusions"),
     ];
-    // All faults at once would hide each other's reason: one after the other, on one object.
-    for (index, (action, status, code, reason, words)) in cases.into_iter().enumerate() {
-        let fault = json!({"target": "api", "action": action, "times": 0, "status": status, "code": code, "message": "AWS's words"});
+    // All faults in one registry would hide each other's reason: each case has a region of its own.
+    let (stack, name) = (&stack, &name);
+    let cases = cases.into_iter().enumerate().map(|(index, (action, status, code, reason, words))| async move {
+        let region = format!("eu-settings-{index}");
+        let fault = json!({"target": "api", "action": action, "region": region, "times": 0, "status": status,
+            "code": code, "message": "AWS's words"});
         let fault = stack.fault("AWS_CONTROL_URL", fault).await;
         let object = format!("{name}-{index}");
-        apply(&stack, &object, &complete()).await;
-        let registry = refused(&stack, &object, reason).await;
+        apply_in(stack, &region, &object, &complete().replace("eu-west-1", &region)).await;
+        let registry = refused(stack, &object, reason).await;
         let told = message(&registry);
         for word in [code, "AWS's words", words, action] {
             assert!(told.contains(word), "{action}, {code}: {word} is missing: {told}");
@@ -546,11 +559,10 @@ async fn every_error_of_aws_says_which_part_and_what_to_do() {
         let failed = registry.status.as_ref().unwrap().settings.iter().filter(|part| !part.ready).count();
         assert!((1..=3).contains(&failed), "the other parts go on: {told}");
         fault.remove().await;
-        ready(&stack, &object).await;
-        apply(&stack, &object, "{blobMounting: Disabled, scanning: {type: BASIC}, replication: {rules: []}}").await;
-        ready(&stack, &object).await;
-        finish(&stack, &object).await;
-    }
+        ready(stack, &object).await;
+        finish(stack, &object).await;
+    });
+    futures::future::join_all(cases).await;
 }
 
 #[tokio::test]

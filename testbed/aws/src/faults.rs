@@ -29,6 +29,8 @@ pub(crate) struct Fault {
     pub(crate) path: Option<String>,
     /// `api` only: a regular expression that is looked for in the request's body; every body when left out.
     pub(crate) request: Option<String>,
+    /// `api` only: the region that the request is for; every one when left out.
+    pub(crate) region: Option<String>,
     /// How many requests it hits; 0 means every one until it is removed.
     #[serde(default = "once")]
     pub(crate) times: u32,
@@ -68,7 +70,7 @@ pub(crate) enum Target {
 
 /// A request, as far as faults tell requests apart.
 pub(crate) enum Seen<'a> {
-    Api { action: &'a str, body: &'a [u8] },
+    Api { action: &'a str, region: Option<&'a str>, body: &'a [u8] },
     Registry { method: &'a Method, path: &'a str },
 }
 
@@ -158,6 +160,7 @@ fn check(fault: &Fault) -> Result<(), InvalidFault> {
     match fault.target {
         Target::Registry if fault.action.is_some() => Err(InvalidFault::Target("action")),
         Target::Registry if fault.request.is_some() => Err(InvalidFault::Target("request")),
+        Target::Registry if fault.region.is_some() => Err(InvalidFault::Target("region")),
         Target::Api if fault.method.is_some() => Err(InvalidFault::Target("method")),
         Target::Api if fault.path.is_some() => Err(InvalidFault::Target("path")),
         _ => Ok(()),
@@ -168,9 +171,10 @@ impl Active {
     fn matches(&self, seen: &Seen<'_>) -> bool {
         let fault = &self.fault;
         match seen {
-            Seen::Api { action, body } => {
+            Seen::Api { action, region, body } => {
                 fault.target == Target::Api
                     && fault.action.as_deref().is_none_or(|a| a == *action)
+                    && fault.region.as_deref().is_none_or(|wanted| Some(wanted) == *region)
                     && self.pattern.as_ref().is_none_or(|regex| regex.is_match(&String::from_utf8_lossy(body)))
             }
             Seen::Registry { method, path } => {
@@ -310,7 +314,7 @@ mod tests {
         let faults = Faults::default();
         let endless = json!({"target": "api", "action": "ListImages", "times": 0, "close": true});
         let id = faults.add(fault(endless)).expect("added");
-        let list = Seen::Api { action: "ListImages", body: b"{}" };
+        let list = Seen::Api { action: "ListImages", region: None, body: b"{}" };
         for _ in 0..3 {
             assert!(faults.take(&list).is_some());
         }
@@ -323,9 +327,18 @@ mod tests {
         let faults = Faults::default();
         let one = json!({"target": "api", "request": "team/one\"", "times": 0, "status": 500});
         faults.add(fault(one)).expect("added");
-        let about = |body: &'static [u8]| Seen::Api { action: "CreateRepository", body };
+        let about = |body: &'static [u8]| Seen::Api { action: "CreateRepository", region: None, body };
         assert!(faults.take(&about(br#"{"repositoryName":"team/one"}"#)).is_some());
         assert!(faults.take(&about(br#"{"repositoryName":"team/two"}"#)).is_none());
+    }
+
+    #[test]
+    fn a_fault_of_the_api_can_be_for_one_region() {
+        let faults = Faults::default();
+        faults.add(fault(json!({"target": "api", "region": "us-east-1", "times": 0, "status": 500}))).expect("added");
+        let to = |region| Seen::Api { action: "CreateRepository", region, body: b"{}" };
+        assert!(faults.take(&to(Some("us-east-1"))).is_some());
+        assert!(faults.take(&to(Some("eu-west-1"))).is_none() && faults.take(&to(None)).is_none());
     }
 
     #[test]
@@ -333,6 +346,7 @@ mod tests {
         let faults = Faults::default();
         for nonsense in [
             json!({"target": "registry", "action": "PutImage"}),
+            json!({"target": "registry", "region": "eu-west-1"}),
             json!({"target": "api", "path": "/v2/"}),
             json!({"target": "registry", "path": "("}),
             json!({"target": "registry", "status": 1}),

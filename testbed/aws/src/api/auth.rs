@@ -44,6 +44,12 @@ pub(super) fn check(
     signed.map(Some).map_err(|refusal| RefusedCall { refusal, protocol: operation.protocol })
 }
 
+/// The region that a request says it is for, whoever signed it.
+pub(super) fn region(parts: &Parts) -> Option<String> {
+    let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    Some(sigv4::parse_sigv4_header(text(header::AUTHORIZATION.as_str())?, text("x-amz-date"))?.region)
+}
+
 fn signature(credentials: &dyn CredentialResolver, parts: &Parts, body: &Bytes) -> Result<Signed, Refusal> {
     let text = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
     let authorization = text(header::AUTHORIZATION.as_str()).ok_or(Refusal::Unsigned)?;

@@ -45,7 +45,8 @@ impl Front {
         };
         let operation = Operation::of(&parts.headers, &body);
         self.cloud.calls.api(&operation.action);
-        let seen = Seen::Api { action: &operation.action, body: &body };
+        let region = auth::region(&parts);
+        let seen = Seen::Api { action: &operation.action, region: region.as_deref(), body: &body };
         let fault = self.cloud.faults.take(&seen);
         let render = |fault: &faults::Fault, status| {
             ApiError::new(status, &fault.code, &fault.message).into_response(operation.protocol)

@@ -244,8 +244,7 @@ impl Question<'_> {
     fn request<'a>(&self, principal: &'a Principal) -> EvalRequest<'a> {
         let service_keys = self.resource_tags.iter();
         let service_keys = service_keys.map(|(key, value)| (format!("ecr:ResourceTag/{key}"), vec![value.clone()]));
-        let passed_to =
-            self.need.passed_to.map(|service| ("iam:PassedToService".to_owned(), vec![service.to_owned()]));
+        let passed_to = self.need.passed_to.map(|service| ("iam:PassedToService".to_owned(), vec![service.to_owned()]));
         EvalRequest {
             principal,
             action: self.need.action.clone(),
@@ -297,8 +296,7 @@ mod tests {
             "*" => resource.to_owned(),
             name => format!("arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/{name}"),
         };
-        let need =
-            Need { action: format!("ecr:{action}"), resource, request_tags: HashMap::new(), passed_to: None };
+        let need = Need { action: format!("ecr:{action}"), resource, request_tags: HashMap::new(), passed_to: None };
         let question = Question {
             need: &need,
             region: "eu-west-1",
