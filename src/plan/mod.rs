@@ -1,4 +1,5 @@
-//! What applying manifests would change in ECR, without a cluster and without changing anything.
+//! What applying manifests would change in ECR, without a cluster and without changing anything: repositories here, the
+//! settings of registries in `settings`.
 //!
 //! The decisions are the controllers' own: the same functions plan here and there. What only a cluster knows is taken from
 //! elsewhere: EcrRegistry objects and labels of namespaces from the files, and what objects managed before from `base`,

@@ -114,3 +114,55 @@ fn document<T>(
         (None, None) => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::as_in;
+    use super::*;
+    use crate::controllers::registry::setting::{Part, Setting};
+
+    #[test]
+    fn a_changed_template_shows_each_field_from_what_to_what() {
+        let template = |words: &str| {
+            let settings = format!(
+                "creationTemplates: [{{prefix: a, customRoleArn: 'arn:aws:iam::123456789012:role/r', {words}}}]"
+            );
+            let Some(Setting::Templates(mut templates)) = as_in(&settings).remove(&Part::CreationTemplates) else {
+                panic!()
+            };
+            templates.remove("a").expect("the template")
+        };
+        let old = template(
+            "appliedFor: [REPLICATION], description: old, tagMutability: Immutable, mutableTags: [latest], tags: {a: b, c: d}, lifecycle: {rules: [{untagged: {}, expireAfterDays: 7}]}",
+        );
+        let new = template(
+            "appliedFor: [REPLICATION, CREATE_ON_PUSH], tags: {a: x, e: f}, lifecycle: {rules: [{untagged: {}, expireAfterDays: 14}]}, encryption: {type: KMS}",
+        );
+        let lines = changes(&old, &new);
+        assert_eq!(
+            lines,
+            [
+                "description: old -> none",
+                "appliedFor: REPLICATION -> REPLICATION, CREATE_ON_PUSH",
+                "tagMutability: Immutable except latest -> Mutable",
+                "encryption: Aes256 -> Kms",
+                "- tag c",
+                "~ tag a: b -> x",
+                "+ tag e: f",
+                "lifecycle:",
+                "  rule 1: expireAfterDays 7 -> 14",
+            ]
+        );
+        let read = |text: &str| Some(PolicyDocument::read(text).map_err(|_| text.to_owned()));
+        let allowing = Template {
+            policy: read(
+                r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}]}"#,
+            ),
+            ..old.clone()
+        };
+        assert_eq!(changes(&allowing, &old)[0], "repositoryPolicy (removed):");
+        assert_eq!(changes(&old, &allowing)[0], "repositoryPolicy:");
+        let unreadable = Template { policy: Some(Err("nonsense".into())), ..old.clone() };
+        assert_eq!(changes(&unreadable, &allowing)[0], "repositoryPolicy (ECR's can't be read here):");
+    }
+}

@@ -8,12 +8,11 @@ use crate::api::conditions::Reason;
 use crate::api::{ScanType, UpstreamRegistry};
 use crate::controllers::registry::setting::Held;
 use crate::ecr::ErrorKind;
-use crate::ecr::policy::PolicyDocument;
 use crate::ecr::settings::{AccountSetting, CacheRule, Replication, Scanning};
 use crate::plan::tests::manifests;
 
 /// A registry as ECR has it, by part.
-type Ecrs = BTreeMap<Part, Setting>;
+pub(super) type Ecrs = BTreeMap<Part, Setting>;
 
 fn place() -> Place {
     Place { account: "123456789012".into(), region: "eu-west-1".into() }
@@ -36,7 +35,7 @@ fn untouched() -> Ecrs {
 }
 
 /// A registry that is as these settings say.
-fn as_in(settings: &str) -> Ecrs {
+pub(super) fn as_in(settings: &str) -> Ecrs {
     let settings = registry(settings).spec.settings.expect("settings");
     let set = desired(&settings, &place()).into_iter().map(|(part, setting)| (part, setting.expect("a setting")));
     untouched().into_iter().chain(set).collect()
@@ -128,8 +127,12 @@ async fn a_registry_that_is_as_the_spec_says_does_not_change() {
     let now = file("default", &complete(), "");
     let entry = planned(&now, "", &as_in(&complete())).await;
     assert_eq!((entry.outcome, entry.changes), (Outcome::Unchanged, Vec::new()));
-    let adopted = "spec.settings.pullThroughCacheRules: there and as the spec says, so adopted: docker-hub, k8s";
-    assert!(entry.notes.contains(&adopted.to_owned()), "{:?}", entry.notes);
+    let adopted = |so: &str| {
+        format!("spec.settings.pullThroughCacheRules: there and as the spec says, so adopted{so}: docker-hub, k8s")
+    };
+    assert!(entry.notes.contains(&adopted(" unless the object manages it already")), "{:?}", entry.notes);
+    let entry = planned(&now, &file("other", "", ""), &as_in(&complete())).await;
+    assert!(entry.notes.contains(&adopted("")), "it is new: {:?}", entry.notes);
     let entry = planned(&now, &now, &as_in(&complete())).await;
     assert_eq!((entry.outcome, entry.changes, entry.notes), (Outcome::Unchanged, Vec::new(), Vec::new()));
 }
@@ -292,50 +295,6 @@ async fn what_can_not_be_looked_at_or_asked_for_is_refused_and_hides_no_other_pa
     assert!(message.contains("spec.settings.scanning: ") && message.contains("AccessDeniedException"), "{message}");
     assert!(message.contains("spec.settings.replication names this registry itself"), "{message}");
     assert_eq!(entry.changes.len(), 1, "{entry:?}");
-}
-
-#[test]
-fn a_changed_template_shows_each_field_from_what_to_what() {
-    let template = |words: &str| {
-        let settings =
-            format!("creationTemplates: [{{prefix: a, customRoleArn: 'arn:aws:iam::123456789012:role/r', {words}}}]");
-        let Some(Setting::Templates(mut templates)) = as_in(&settings).remove(&Part::CreationTemplates) else {
-            panic!()
-        };
-        templates.remove("a").expect("the template")
-    };
-    let old = template(
-        "appliedFor: [REPLICATION], description: old, tagMutability: Immutable, mutableTags: [latest], tags: {a: b, c: d}, lifecycle: {rules: [{untagged: {}, expireAfterDays: 7}]}",
-    );
-    let new = template(
-        "appliedFor: [REPLICATION, CREATE_ON_PUSH], tags: {a: x, e: f}, lifecycle: {rules: [{untagged: {}, expireAfterDays: 14}]}, encryption: {type: KMS}",
-    );
-    let lines = template::changes(&old, &new);
-    assert_eq!(
-        lines,
-        [
-            "description: old -> none",
-            "appliedFor: REPLICATION -> REPLICATION, CREATE_ON_PUSH",
-            "tagMutability: Immutable except latest -> Mutable",
-            "encryption: Aes256 -> Kms",
-            "- tag c",
-            "~ tag a: b -> x",
-            "+ tag e: f",
-            "lifecycle:",
-            "  rule 1: expireAfterDays 7 -> 14",
-        ]
-    );
-    let read = |text: &str| Some(PolicyDocument::read(text).map_err(|_| text.to_owned()));
-    let allowing = crate::ecr::settings::Template {
-        policy: read(
-            r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}]}"#,
-        ),
-        ..old.clone()
-    };
-    assert_eq!(template::changes(&allowing, &old)[0], "repositoryPolicy (removed):");
-    assert_eq!(template::changes(&old, &allowing)[0], "repositoryPolicy:");
-    let unreadable = crate::ecr::settings::Template { policy: Some(Err("nonsense".into())), ..old.clone() };
-    assert_eq!(template::changes(&unreadable, &allowing)[0], "repositoryPolicy (ECR's can't be read here):");
 }
 
 /// The entries of a plan that reaches no registry.

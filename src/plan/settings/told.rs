@@ -55,7 +55,11 @@ impl Told {
         let released = actions.iter().filter(|action| matches!(action, Action::Release { .. }));
         let released: Vec<String> = released.map(|action| format!("spec.settings.{part}: {action}")).collect();
         self.notes.extend(released);
-        self.note(part, "there and as the spec says, so adopted", &adopted(&actions));
+        let words = match self.known {
+            Known::Unknown => "there and as the spec says, so adopted unless the object manages it already",
+            _ => "there and as the spec says, so adopted",
+        };
+        self.note(part, words, &adopted(&actions));
         self.supposed(part, &actions, present);
         if self.known == Known::Unknown {
             self.unknown(part, wanted, present, &refusals);
