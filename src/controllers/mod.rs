@@ -12,7 +12,7 @@ mod events;
 pub(crate) mod failure;
 pub(crate) mod mirror;
 mod pull_secret;
-mod registry;
+pub(crate) mod registry;
 mod report;
 pub(crate) mod repository;
 mod run;

@@ -1,4 +1,5 @@
-//! What applying manifests would change in ECR, without a cluster and without changing anything.
+//! What applying manifests would change in ECR, without a cluster and without changing anything: repositories here, the
+//! settings of registries in `settings`.
 //!
 //! The decisions are the controllers' own: the same functions plan here and there. What only a cluster knows is taken from
 //! elsewhere: EcrRegistry objects and labels of namespaces from the files, and what objects managed before from `base`,
@@ -6,6 +7,7 @@
 
 mod actions;
 mod report;
+mod settings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::manifests::{Manifest, Object};
 use crate::metrics::Metrics;
 pub use report::{Change, Entry, Outcome, Report, Sign};
 
-/// How many repositories are looked at at once. ECR's limits are kept by the client.
+/// How many repositories, or registries, are looked at at once. ECR's limits are kept by the client.
 const AT_ONCE: usize = 16;
 
 /// What to plan.
@@ -63,10 +65,11 @@ pub async fn plan(question: &Question<'_>) -> Report {
     let connections = connect(&registries).await;
     let subjects = subjects(question);
     let first_claims = first_claims(&subjects);
-    let entries = stream::iter(&subjects)
+    let repositories = stream::iter(&subjects)
         .map(|subject| async {
             let claim = (subject.object.spec.registry_ref.name.clone(), subject.object.repository_name());
-            let mut entry = Entry::new(&subject.title, &subject.file, &claim.0, &claim.1, subject.notes.clone());
+            let mut entry =
+                Entry::new(&subject.title, &subject.file, &claim.0, subject.notes.clone()).of_repository(&claim.1);
             let first = &first_claims[&claim];
             entry.outcome = if *first != subject.title && !subject.goes {
                 Outcome::refused(
@@ -84,7 +87,7 @@ pub async fn plan(question: &Question<'_>) -> Report {
         .buffered(AT_ONCE)
         .collect()
         .await;
-    Report { entries }
+    Report { registries: settings::plan(question, &connections).await, repositories }
 }
 
 /// EcrRegistry objects by name. Those of `base` serve what goes.

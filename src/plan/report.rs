@@ -7,12 +7,13 @@ use serde::Serialize;
 /// What applying the manifests would change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// An entry for each repository, in the order of the manifests; what goes comes last.
-    #[serde(rename = "repositories")]
-    pub entries: Vec<Entry>,
+    /// An entry for each registry that has or had settings, in the order of the manifests; what goes comes last.
+    pub registries: Vec<Entry>,
+    /// An entry for each repository, in the same order.
+    pub repositories: Vec<Entry>,
 }
 
-/// One repository.
+/// One repository, or the settings of one registry.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
     /// The object, such as `EcrRepository team-a/api`.
@@ -21,9 +22,10 @@ pub struct Entry {
     pub file: String,
     /// Name of its EcrRegistry.
     pub registry: String,
-    /// Name of the repository in ECR.
-    pub repository: String,
-    /// Registry host and repository, where the registry could be reached.
+    /// Name of the repository in ECR. A registry's settings have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Registry host, with the repository behind it if there is one, where the registry could be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// What would happen.
@@ -36,7 +38,7 @@ pub struct Entry {
     pub notes: Vec<String>,
 }
 
-/// What would happen to a repository.
+/// What would happen to a repository, or to the settings of a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome")]
 pub enum Outcome {
@@ -116,21 +118,25 @@ impl Change {
 }
 
 impl Entry {
-    pub(super) fn new(object: &str, file: &str, registry: &str, repository: &str, notes: Vec<String>) -> Self {
+    pub(super) fn new(object: &str, file: &str, registry: &str, notes: Vec<String>) -> Self {
         Self {
             object: object.to_owned(),
             file: file.to_owned(),
             registry: registry.to_owned(),
-            repository: repository.to_owned(),
+            repository: None,
             uri: None,
             outcome: Outcome::Unchanged,
             changes: Vec::new(),
             notes,
         }
     }
+
+    pub(super) fn of_repository(self, repository: &str) -> Self {
+        Self { repository: Some(repository.to_owned()), ..self }
+    }
 }
 
-/// How many repositories have which outcome.
+/// How many repositories, and settings of registries, have which outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Summary {
@@ -142,10 +148,14 @@ pub struct Summary {
 }
 
 impl Report {
-    /// How many repositories have which outcome. Those that are only observed count as unchanged.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.registries.iter().chain(&self.repositories)
+    }
+
+    /// How many entries have which outcome. Those that are only observed count as unchanged.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
-        for entry in &self.entries {
+        for entry in self.entries() {
             *match entry.outcome {
                 Outcome::Create => &mut summary.create,
                 Outcome::Change => &mut summary.change,
@@ -170,13 +180,13 @@ impl Report {
 
     /// The report for machines.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::json!({"repositories": self.entries, "summary": self.summary()})
+        serde_json::json!({"registries": self.registries, "repositories": self.repositories, "summary": self.summary()})
     }
 
-    /// The report for people. Repositories of which there is nothing to say are only counted.
+    /// The report for people. Registries and repositories of which there is nothing to say are only counted.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for entry in self.entries.iter().filter(|entry| entry.is_worth_a_word()) {
+        for entry in self.entries().filter(|entry| entry.is_worth_a_word()) {
             entry.print(&mut text);
             text.push('\n');
         }
@@ -197,8 +207,10 @@ impl Entry {
     }
 
     fn print(&self, text: &mut String) {
-        let place = self.uri.as_deref().unwrap_or(&self.repository);
-        let _ = writeln!(text, "{}: {place}", self.object);
+        let _ = match self.uri.as_ref().or(self.repository.as_ref()) {
+            Some(place) => writeln!(text, "{}: {place}", self.object),
+            None => writeln!(text, "{}", self.object),
+        };
         if let Outcome::Refused { reason, message } = &self.outcome {
             let _ = writeln!(text, "  ! refused ({reason}): {message}");
         }

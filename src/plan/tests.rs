@@ -8,13 +8,14 @@ fn entry(outcome: Outcome, changes: Vec<Change>) -> Entry {
     Entry {
         outcome,
         changes,
-        ..Entry::new("EcrRepository team-a/api", "api.yaml", "default", "team-a/api", Vec::new())
+        ..Entry::new("EcrRepository team-a/api", "api.yaml", "default", Vec::new()).of_repository("team-a/api")
     }
 }
 
 fn report() -> Report {
     Report {
-        entries: vec![
+        registries: Vec::new(),
+        repositories: vec![
             entry(
                 Outcome::Create,
                 vec![Change::new(Sign::Create, "create the repository").with(vec!["tag mutability: Immutable".into()])],
@@ -61,18 +62,60 @@ fn machines_get_the_same() {
         })
     );
     assert_eq!(json["repositories"][3]["reason"], "OwnedByAnother");
+    assert_eq!(json["registries"], json!([]));
     assert_eq!(json["summary"], json!({"create": 1, "change": 1, "delete": 1, "unchanged": 1, "refused": 1}));
 }
 
 #[test]
+fn settings_of_registries_come_first_and_count_too() {
+    let settings = Entry {
+        uri: Some("123456789012.dkr.ecr.eu-west-1.amazonaws.com".into()),
+        outcome: Outcome::Change,
+        changes: vec![Change::new(Sign::Change, "spec.settings.blobMounting: change BLOB_MOUNTING")],
+        ..Entry::new("EcrRegistry default", "registry.yaml", "default", vec!["a note".into()])
+    };
+    let unreached = Entry {
+        outcome: Outcome::refused("Unreachable", "no answer"),
+        ..Entry::new("EcrRegistry far", "registry.yaml", "far", Vec::new())
+    };
+    let report = Report { registries: vec![settings, unreached], ..report() };
+    assert!(
+        report.text().starts_with(
+            "EcrRegistry default: 123456789012.dkr.ecr.eu-west-1.amazonaws.com
+  ~ spec.settings.blobMounting: change BLOB_MOUNTING
+  note: a note
+
+EcrRegistry far
+  ! refused (Unreachable): no answer
+
+EcrRepository team-a/api: team-a/api
+"
+        ),
+        "{}",
+        report.text()
+    );
+    let json = report.json();
+    assert_eq!(
+        json["registries"][1],
+        json!({
+            "object": "EcrRegistry far", "file": "registry.yaml", "registry": "far",
+            "outcome": "Refused", "reason": "Unreachable", "message": "no answer", "changes": [],
+        })
+    );
+    assert_eq!(json["summary"], json!({"create": 1, "change": 2, "delete": 1, "unchanged": 1, "refused": 2}));
+    let alone = Report { repositories: Vec::new(), ..report };
+    assert!(alone.has_changes() && alone.has_refusals());
+}
+
+#[test]
 fn changes_and_refusals_are_told_apart() {
-    let only = |outcome| Report { entries: vec![entry(outcome, Vec::new())] };
+    let only = |outcome| Report { repositories: vec![entry(outcome, Vec::new())], ..Report::default() };
     assert!(!Report::default().has_changes() && !Report::default().has_refusals());
     assert!(only(Outcome::Delete).has_changes() && !only(Outcome::Unchanged).has_changes());
     assert!(only(Outcome::refused("X", "y")).has_refusals() && !only(Outcome::Observed).has_changes());
 }
 
-fn manifests(text: &str) -> Vec<Manifest> {
+pub(super) fn manifests(text: &str) -> Vec<Manifest> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("all.yaml");
     std::fs::write(&path, text).expect("a file");

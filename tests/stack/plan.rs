@@ -3,6 +3,7 @@
 use ecr_operator::api::EcrRepository;
 use serde_json::{Value, json};
 
+use crate::registry_settings::TURN;
 use crate::support::{Stack, unique};
 
 /// What a run of the program left.
@@ -176,4 +177,77 @@ async fn the_policy_that_check_prints_needs_no_aws() {
     let policy: Value = serde_json::from_str(&ran.out).unwrap();
     assert!(policy.to_string().contains("ecr:PutImageScanningConfiguration"), "{policy}");
     assert!(!policy.to_string().contains("ecr:PutLifecyclePolicy"), "{policy}");
+}
+
+/// A client of the registry of another region, where no test changes settings.
+fn elsewhere() -> aws_sdk_ecr::config::Builder {
+    aws_sdk_ecr::config::Builder::new().region(aws_sdk_ecr::config::Region::new("ap-south-1"))
+}
+
+fn registry(settings: &str) -> File {
+    File::of(&format!(
+        "---\napiVersion: ecr-operator.io/v1alpha1\nkind: EcrRegistry\nmetadata: {{name: elsewhere}}\nspec: {{region: ap-south-1, settings: {{{settings}}}}}\n"
+    ))
+}
+
+#[tokio::test]
+async fn a_plan_shows_what_would_change_in_the_settings_of_a_registry_and_changes_nothing() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::connect().await;
+    let prefix = unique("planned");
+    let rule = |upstream: &str| {
+        format!("pullThroughCacheRules: [{{ecrRepositoryPrefix: {prefix}, upstreamRegistry: {upstream}}}]")
+    };
+    let ours = format!("blobMounting: Enabled, scanning: {{type: ENHANCED}}, {}", rule("k8s"));
+    let ours = registry(&ours);
+    let ran = ecr_operator(&["plan", "-f", ours.path()]).await;
+    assert_eq!(ran.code, Some(2), "{}{}", ran.out, ran.err);
+    for words in [
+        "EcrRegistry elsewhere: ",
+        "~ spec.settings.scanning: change scanning\n      from: BASIC without rules\n      to: ENHANCED without rules",
+        "~ spec.settings.blobMounting: change BLOB_MOUNTING from DISABLED to ENABLED",
+        "0 to create, 1 to change, 0 to delete, 0 unchanged, 0 refused",
+    ] {
+        assert!(ran.out.contains(words), "{words}: {}", ran.out);
+    }
+    let created = format!("+ spec.settings.pullThroughCacheRules: create pull-through-cache rule {prefix}");
+    assert!(ran.out.contains(&created), "{}", ran.out);
+    let mounting = stack.ecr.get_account_setting().name("BLOB_MOUNTING").customize().config_override(elsewhere());
+    assert_eq!(mounting.send().await.unwrap().value.as_deref(), Some("DISABLED"));
+    let rules = stack.ecr.describe_pull_through_cache_rules().customize().config_override(elsewhere());
+    let rules = rules.send().await.unwrap().pull_through_cache_rules.unwrap_or_default();
+    assert!(!rules.iter().any(|it| it.ecr_repository_prefix.as_deref() == Some(&prefix)), "{rules:?}");
+
+    let json = ecr_operator(&["plan", "-f", ours.path(), "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    let entry = &json["registries"][0];
+    assert_eq!((entry["object"].as_str(), entry["outcome"].as_str()), (Some("EcrRegistry elsewhere"), Some("Change")));
+    assert_eq!((&json["repositories"], &json["summary"]["change"]), (&json!([]), &json!(1)));
+
+    // The rule is there now, as one spec says and not as the other does.
+    let make = stack.ecr.create_pull_through_cache_rule().ecr_repository_prefix(&prefix);
+    let make =
+        make.upstream_registry(aws_sdk_ecr::types::UpstreamRegistry::K8s).upstream_registry_url("registry.k8s.io");
+    make.customize().config_override(elsewhere()).send().await.unwrap();
+    let (same, other, none) = (registry(&rule("k8s")), registry(&rule("quay")), registry(""));
+    let ran = ecr_operator(&["plan", "-f", same.path()]).await;
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("so adopted") && ran.out.contains(&prefix), "{}", ran.out);
+    let ran = ecr_operator(&["plan", "-f", other.path()]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains("! refused (AdoptionRefused): spec.settings.pullThroughCacheRules: "), "{}", ran.out);
+    let ran = ecr_operator(&["plan", "-f", other.path(), "--base", same.path()]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains("! refused (ImmutableField)"), "{}", ran.out);
+    let ran = ecr_operator(&["plan", "-f", none.path(), "--base", same.path()]).await;
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.out.contains(&format!("delete pull-through-cache rule {prefix}, which is no longer")), "{}", ran.out);
+
+    // Without the object nothing goes.
+    let nothing = File::of("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: nothing}\n");
+    let ran = ecr_operator(&["plan", "-f", nothing.path(), "--base", same.path()]).await;
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.out.contains("the object goes, and nothing changes in ECR"), "{}", ran.out);
+    let gone = stack.ecr.delete_pull_through_cache_rule().ecr_repository_prefix(&prefix);
+    gone.customize().config_override(elsewhere()).send().await.unwrap();
 }

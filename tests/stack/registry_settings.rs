@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::{Stack, env, eventually, has_reason, is_ready, is_stalled, message, unique};
 
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Whose turn it is. Some count calls, in all regions.
+pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// The stack with a registry that has ECR's defaults, while the guard lives.
 async fn untouched() -> (Stack, MutexGuard<'static, ()>) {

@@ -11,6 +11,7 @@ use crate::api::{
     RegistryPolicy, RegistryPolicyScope, RegistrySettings, TagMutability, Toggle,
 };
 use crate::controllers::failure::Failure;
+use crate::ecr::Ecr;
 use crate::ecr::host::{Partition, RegistryHost};
 use crate::ecr::lifecycle::Policy;
 use crate::ecr::policy::{PolicyDocument, Scope};
@@ -26,13 +27,19 @@ const MAX_DESTINATIONS: usize = 25;
 
 /// Where the registry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) account: String,
-    pub(super) region: String,
+pub(crate) struct Place {
+    pub(crate) account: String,
+    pub(crate) region: String,
+}
+
+impl Place {
+    pub(crate) fn of(ecr: &Ecr) -> Self {
+        Self { account: ecr.identity.account_id.clone(), region: ecr.region.clone() }
+    }
 }
 
 /// The parts that a spec has, or why one can't be had.
-pub(super) fn desired(settings: &RegistrySettings, place: &Place) -> BTreeMap<Part, Result<Setting, Failure>> {
+pub(crate) fn desired(settings: &RegistrySettings, place: &Place) -> BTreeMap<Part, Result<Setting, Failure>> {
     let RegistrySettings {
         scanning,
         replication,

@@ -5,12 +5,12 @@
 //! about it, [`apply`] does it, [`status`] tells.
 
 mod apply;
-mod desired;
-mod observe;
-mod plan;
-mod rival;
-mod setting;
-mod settle;
+pub(crate) mod desired;
+pub(crate) mod observe;
+pub(crate) mod plan;
+pub(crate) mod rival;
+pub(crate) mod setting;
+pub(crate) mod settle;
 mod status;
 
 use std::sync::Arc;
@@ -75,7 +75,7 @@ async fn keep_settings(registry: &EcrRegistry, ecr: &Ecr, context: &Context) -> 
         None => RegistrySettings::default(),
     };
     context.registries.filled().await;
-    let place = Place { account: ecr.identity.account_id.clone(), region: ecr.region.clone() };
+    let place = Place::of(ecr);
     let all = context.registries.store.state();
     match rival::refuse(registry, &place, all.iter().map(AsRef::as_ref)) {
         // What this object made before is in the other's hands.

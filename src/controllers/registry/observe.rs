@@ -6,7 +6,7 @@ use crate::ecr::settings::AccountSetting;
 use crate::ecr::{Ecr, EcrError};
 
 /// Looks at one part: one call, and one more for every further page of rules, templates or exclusions.
-pub(super) async fn observe(ecr: &Ecr, part: Part) -> Result<Setting, EcrError> {
+pub(crate) async fn observe(ecr: &Ecr, part: Part) -> Result<Setting, EcrError> {
     Ok(match part {
         Part::Scanning => Setting::Scanning(ecr.registry_scanning().await?),
         Part::BasicScanTypeVersion => account(ecr, AccountSetting::BasicScanTypeVersion).await?,

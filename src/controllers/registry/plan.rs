@@ -10,7 +10,7 @@ use crate::ecr::settings::{AccountSetting, CacheRule, Replication, Scanning, Sig
 
 /// One change in ECR, or in what an object holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     PutScanning {
         from: Scanning,
         to: Scanning,
@@ -78,7 +78,7 @@ pub(super) enum Action {
 
 /// Kinds of things of which a registry has many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     CacheRule,
     Template,
     Exclusion,
@@ -142,9 +142,9 @@ fn statements(document: &Document) -> String {
 
 /// What is to be done about a part, and what can't be.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Plan {
-    pub(super) actions: Vec<Action>,
-    pub(super) refusals: Vec<Failure>,
+pub(crate) struct Plan {
+    pub(crate) actions: Vec<Action>,
+    pub(crate) refusals: Vec<Failure>,
 }
 
 impl Plan {
@@ -155,7 +155,7 @@ impl Plan {
 
 /// The changes that make a part of the registry what the spec asks for. Without `desired` the part has left the spec:
 /// what this object made goes, the rest stays as it is.
-pub(super) fn plan(desired: Option<&Setting>, present: &Setting, held: &Held) -> Plan {
+pub(crate) fn plan(desired: Option<&Setting>, present: &Setting, held: &Held) -> Plan {
     use Setting::{Account, CacheRules, Exclusions, Policy, Replication, Scanning, Signing, Templates};
     match (desired, present) {
         (Some(Scanning(to)), Scanning(from)) => {

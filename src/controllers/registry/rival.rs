@@ -8,7 +8,7 @@ use crate::api::{EcrRegistry, RegistrySettings};
 use crate::controllers::failure::Failure;
 
 /// Why this object must leave the settings of its registry to another one, if it must.
-pub(super) fn refuse<'a>(
+pub(crate) fn refuse<'a>(
     object: &EcrRegistry,
     place: &Place,
     all: impl IntoIterator<Item = &'a EcrRegistry>,

@@ -9,7 +9,7 @@ use crate::ecr::settings::{AccountSetting, CacheRule, Replication, Scanning, Sig
 
 /// A part of the settings that is read, planned and changed by itself: what goes wrong with one hides no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(crate) enum Part {
     BasicScanTypeVersion,
     Scanning,
     Replication,
@@ -62,7 +62,7 @@ impl fmt::Display for Part {
 
 /// What a part is: as ECR has it, or as a spec asks for it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Setting {
+pub(crate) enum Setting {
     Scanning(Scanning),
     Account(AccountSetting, String),
     Replication(Replication),
@@ -74,7 +74,7 @@ pub(super) enum Setting {
 }
 
 /// A registry policy. `Err`: a text that we can't read.
-pub(super) type Document = Result<PolicyDocument, String>;
+pub(crate) type Document = Result<PolicyDocument, String>;
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,16 +100,16 @@ impl fmt::Display for Setting {
 
 /// What an object holds of a part: what it has made, and what it manages that was there before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Whether it made the policy or the signing configuration.
-    pub(super) created: bool,
+    pub(crate) created: bool,
     /// The rules, templates or exclusions that it manages, and whether it made them.
-    pub(super) entries: BTreeMap<String, bool>,
+    pub(crate) entries: BTreeMap<String, bool>,
 }
 
 impl Held {
     /// What the status says that the object holds, by the parts that it manages.
-    pub(super) fn by_part(status: Option<&EcrRegistryStatus>) -> BTreeMap<Part, Self> {
+    pub(crate) fn by_part(status: Option<&EcrRegistryStatus>) -> BTreeMap<Part, Self> {
         let known = status.map(|status| status.settings.as_slice()).unwrap_or_default();
         known
             .iter()
@@ -122,7 +122,7 @@ impl Held {
     }
 
     /// Whether something goes from ECR when the part leaves the spec.
-    pub(super) fn has_created(&self) -> bool {
+    pub(crate) fn has_created(&self) -> bool {
         self.created || self.entries.values().any(|created| *created)
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::{self, Applied};
 use super::desired::{Place, desired};
 use super::observe::observe;
-use super::plan::{self, Action};
+use super::plan::{self, Action, Plan};
 use super::setting::{Held, Part, Setting};
 use super::status::setting_status;
 use crate::api::conditions::Reason;
@@ -27,12 +27,9 @@ pub(super) struct Settled {
 /// Makes the registry's settings what the spec says, and hands back what has left it. `held` is what this object held
 /// before. A part that is neither in the spec nor has anything to take back costs no call.
 pub(super) async fn settle(ecr: &Ecr, settings: &RegistrySettings, held: &BTreeMap<Part, Held>) -> Settled {
-    let place = Place { account: ecr.identity.account_id.clone(), region: ecr.region.clone() };
-    let mut wanted = desired(settings, &place);
-    let left = held.iter().filter(|(_, held)| held.has_created()).map(|(part, _)| *part);
-    let parts: BTreeSet<Part> = wanted.keys().copied().chain(left).collect();
+    let mut wanted = desired(settings, &Place::of(ecr));
     let mut settled = Settled::default();
-    for part in parts {
+    for part in concerned(&wanted, held) {
         let nothing = Held::default();
         let held = held.get(&part).unwrap_or(&nothing);
         let outcome = match wanted.remove(&part).transpose() {
@@ -44,6 +41,19 @@ pub(super) async fn settle(ecr: &Ecr, settings: &RegistrySettings, held: &BTreeM
         settled.failures.extend(outcome.failures);
     }
     settled
+}
+
+/// The parts that are looked at: those of the spec, and those of which something is to be taken back.
+pub(crate) fn concerned<T>(wanted: &BTreeMap<Part, T>, held: &BTreeMap<Part, Held>) -> BTreeSet<Part> {
+    let left = held.iter().filter(|(_, held)| held.has_created()).map(|(part, _)| *part);
+    wanted.keys().copied().chain(left).collect()
+}
+
+/// What is to be done about a part. What can't be says which part it is about.
+pub(crate) fn decide(part: Part, wanted: Option<&Setting>, present: &Setting, held: &Held) -> Plan {
+    let Plan { actions, refusals } = plan::plan(wanted, present, held);
+    let told = |it: Failure| Failure { message: format!("spec.settings.{part}: {}", it.message), ..it };
+    Plan { actions, refusals: refusals.into_iter().map(told).collect() }
 }
 
 /// What became of one part.
@@ -65,16 +75,15 @@ async fn keep(ecr: &Ecr, part: Part, wanted: Option<Setting>, held: &Held) -> Ou
             return Outcome { wanted, held: held.clone(), done: Vec::new(), failures };
         }
     };
-    let plan = plan::plan(wanted.as_ref(), &present, held);
-    let Applied { done, failed } = apply::apply(ecr, plan.actions).await;
-    let refusals =
-        plan.refusals.into_iter().map(|it| Failure { message: format!("spec.settings.{part}: {}", it.message), ..it });
-    let failures = refusals.chain(failed.into_iter().map(|(action, error)| refused(part, Some(&action), error)));
+    let Plan { actions, refusals } = decide(part, wanted.as_ref(), &present, held);
+    let Applied { done, failed } = apply::apply(ecr, actions).await;
+    let failures =
+        refusals.into_iter().chain(failed.into_iter().map(|(action, error)| refused(part, Some(&action), error)));
     Outcome { wanted, held: plan::held_after(held, &done), failures: failures.collect(), done }
 }
 
 /// AWS's refusal with what it is about, and what to do where that is another thing than usual.
-fn refused(part: Part, action: Option<&Action>, error: EcrError) -> Failure {
+pub(crate) fn refused(part: Part, action: Option<&Action>, error: EcrError) -> Failure {
     let advice = advice(&error);
     let failure = match advice {
         Some(_) => Failure::stalled(Failure::from(error.clone()).reason, error.to_string()),
@@ -105,7 +114,7 @@ fn advice(error: &EcrError) -> Option<&'static str> {
 }
 
 /// One failure for the whole object: with the one reason that all have, and tried again as soon as one may pass.
-pub(super) fn combined(failures: Vec<Failure>) -> Option<Failure> {
+pub(crate) fn combined(failures: Vec<Failure>) -> Option<Failure> {
     let first = failures.first()?;
     let reason = match failures.iter().all(|failure| failure.reason == first.reason) {
         true => first.reason,

@@ -38,6 +38,12 @@ impl fmt::Display for Destination {
     }
 }
 
+impl fmt::Display for ReplicationRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", filters(&self.filters), listed(&self.destinations))
+    }
+}
+
 impl fmt::Display for Replication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
@@ -46,7 +52,7 @@ impl fmt::Display for Replication {
         write!(f, "{} (", counted(self.0.len(), "rule"))?;
         for (index, rule) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{} to {}", filters(&rule.filters), listed(&rule.destinations))?;
+            write!(f, "{separator}{rule}")?;
         }
         f.write_str(")")
     }

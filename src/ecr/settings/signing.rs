@@ -24,12 +24,18 @@ pub struct SigningRule {
     pub filters: BTreeSet<String>,
 }
 
+impl fmt::Display for SigningRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {}", filters(&self.filters), self.profile_arn)
+    }
+}
+
 impl fmt::Display for Signing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (", counted(self.0.len(), "rule"))?;
         for (index, rule) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{} with {}", filters(&rule.filters), rule.profile_arn)?;
+            write!(f, "{separator}{rule}")?;
         }
         f.write_str(")")
     }
