@@ -54,7 +54,8 @@ struct Measured {
     writes: BTreeMap<String, u64>,
     rss_mib: f64,
     peak_mib: f64,
-    cpu_seconds: f64,
+    /// Of every process of the stack, by name.
+    cpu_seconds: BTreeMap<String, f64>,
     idle_calls: BTreeMap<String, u64>,
     idle_writes: u64,
     idle_cpu_seconds: f64,
@@ -73,7 +74,7 @@ async fn measure(stack: &LocalStack, count: usize) -> Measured {
     tokio::time::sleep(Duration::from_secs(3)).await;
     stack.forget_calls().await;
     let writes_before = stack.api_writes(&client).await;
-    let cpu_before = stack.operator().cpu_seconds();
+    let cpu_before = stack.cpu_seconds();
 
     eprintln!("{count} repositories: creating them");
     let started = Instant::now();
@@ -89,9 +90,9 @@ async fn measure(stack: &LocalStack, count: usize) -> Measured {
     let mut writes = difference(&stack.api_writes(&client).await, &writes_before);
     // Those that created the objects were the benchmark's.
     writes.remove("ecrrepositories POST");
-    let operator = stack.operator();
-    let cpu_seconds = operator.cpu_seconds() - cpu_before;
-    let (rss_mib, peak_mib) = operator.memory_mib();
+    let cpu_seconds = stack.cpu_seconds().into_iter();
+    let cpu_seconds = cpu_seconds.map(|(name, seconds)| (name.clone(), seconds - cpu_before[&name])).collect();
+    let (rss_mib, peak_mib) = stack.operator().memory_mib();
 
     eprintln!("  at rest");
     tokio::time::sleep(RESYNC + Duration::from_secs(5)).await;
@@ -224,7 +225,8 @@ impl Measured {
             ("API server writes", in_words(&self.writes)),
             ("operator: resident memory", format!("{:.0} MiB", self.rss_mib)),
             ("operator: peak memory", format!("{:.0} MiB", self.peak_mib)),
-            ("operator: CPU", format!("{:.1} s", self.cpu_seconds)),
+            ("operator: CPU", format!("{:.1} s", self.cpu_seconds["operator"])),
+            ("other processes: CPU", self.others_cpu()),
             (
                 "at rest, AWS calls in a resync interval",
                 format!("{} ({})", total(&self.idle_calls), in_words(&self.idle_calls)),
@@ -242,6 +244,14 @@ impl Measured {
         ]
     }
 
+    /// What the rest of the stack spent, the most first.
+    fn others_cpu(&self) -> String {
+        let others = self.cpu_seconds.iter().filter(|(name, seconds)| *name != "operator" && **seconds >= 0.1);
+        let mut others: Vec<_> = others.collect();
+        others.sort_by(|a, b| b.1.total_cmp(a.1));
+        others.iter().map(|(name, seconds)| format!("{name} {seconds:.1} s")).collect::<Vec<_>>().join(", ")
+    }
+
     fn flatten(&self, count: usize, flat: &mut serde_json::Map<String, Value>) {
         let mut put = |key: &str, value: f64| {
             flat.insert(format!("{key}_{count}"), json!((value * 100.0).round() / 100.0));
@@ -249,7 +259,7 @@ impl Measured {
         put("seconds", self.seconds);
         put("calls_per_repository", total(&self.calls) as f64 / count as f64);
         put("rss_mib", self.peak_mib);
-        put("cpu_seconds", self.cpu_seconds);
+        put("cpu_seconds", self.cpu_seconds["operator"]);
         put("api_writes_per_repository", total(&self.writes) as f64 / count as f64);
         put("idle_aws_calls", total(&self.idle_calls) as f64);
         put("idle_api_writes", self.idle_writes as f64);
@@ -364,12 +374,24 @@ impl LocalStack {
         writes
     }
 
-    fn operator(&self) -> OperatorProcess {
+    /// The processes of the stack that run, by name.
+    fn processes(&self) -> BTreeMap<String, Process> {
         let state: Value = serde_json::from_slice(&std::fs::read(self.run_dir.join("stack.json")).unwrap()).unwrap();
-        let children = state["children"].as_array().unwrap();
-        let mut operators = children.iter().filter(|child| child["name"] == "operator");
-        let running = operators.rfind(|child| child["ended"].as_str().unwrap_or_default().is_empty());
-        OperatorProcess(running.expect("the operator runs")["process"]["pid"].as_u64().unwrap())
+        let children = state["children"].as_array().unwrap().iter();
+        let running = children.filter(|child| child["ended"].as_str().unwrap_or_default().is_empty());
+        running
+            .map(|child| {
+                (child["name"].as_str().unwrap().to_owned(), Process(child["process"]["pid"].as_u64().unwrap()))
+            })
+            .collect()
+    }
+
+    fn operator(&self) -> Process {
+        self.processes().remove("operator").expect("the operator runs")
+    }
+
+    fn cpu_seconds(&self) -> BTreeMap<String, f64> {
+        self.processes().into_iter().map(|(name, process)| (name, process.cpu_seconds())).collect()
     }
 
     /// Kills the operator, and returns how long it takes until the one that the stack starts is ready.
@@ -399,10 +421,10 @@ impl Drop for LocalStack {
     }
 }
 
-/// The operator's process, as the kernel knows it.
-struct OperatorProcess(u64);
+/// A process, as the kernel knows it.
+struct Process(u64);
 
-impl OperatorProcess {
+impl Process {
     /// Resident memory now, and at its highest.
     fn memory_mib(&self) -> (f64, f64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 /// Events that wait. Beyond, a reconcile waits until one was published: none is dropped, and memory is bounded.
 const WAITING: usize = 1024;
-/// Events that are published at once.
-const AT_ONCE: usize = 8;
+/// Events that are published at once: few, for the writes that somebody waits for go first.
+const AT_ONCE: usize = 2;
 
 /// Where events go.
 #[derive(Clone)]
