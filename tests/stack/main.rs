@@ -19,4 +19,5 @@ mod registry;
 mod registry_identity;
 mod registry_settings;
 mod registry_settings_admission;
+mod registry_settings_errors;
 mod repository;

@@ -7,7 +7,7 @@ use ecr_operator::api::{EcrRegistry, SettingStatus};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::{Stack, env, eventually, has_reason, is_ready, is_stalled, message, unique};
@@ -16,7 +16,7 @@ use crate::support::{Stack, env, eventually, has_reason, is_ready, is_stalled, m
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// The stack with a registry that has ECR's defaults, while the guard lives.
-async fn untouched() -> (Stack, MutexGuard<'static, ()>) {
+pub(crate) async fn untouched() -> (Stack, MutexGuard<'static, ()>) {
     let turn = TURN.lock().await;
     let stack = Stack::connect().await;
     for registry in stack.all::<EcrRegistry>().list(&ListParams::default()).await.unwrap() {
@@ -44,7 +44,7 @@ async fn untouched() -> (Stack, MutexGuard<'static, ()>) {
 }
 
 /// The prefixes of the cache rules, with their secrets.
-async fn cache_rules(stack: &Stack) -> Vec<(String, Option<String>)> {
+pub(crate) async fn cache_rules(stack: &Stack) -> Vec<(String, Option<String>)> {
     let answer = stack.ecr.describe_pull_through_cache_rules().send().await.unwrap();
     let rules = answer.pull_through_cache_rules.unwrap_or_default();
     rules.into_iter().map(|rule| (rule.ecr_repository_prefix.unwrap(), rule.credential_arn)).collect()
@@ -81,13 +81,13 @@ async fn signing(stack: &Stack) -> Vec<sdk::SigningRule> {
 }
 
 /// An EcrRegistry of this name for the stack's registry, with these settings.
-async fn apply(stack: &Stack, name: &str, settings: &str) {
+pub(crate) async fn apply(stack: &Stack, name: &str, settings: &str) {
     apply_in(stack, "eu-west-1", name, settings).await;
 }
 
 /// An EcrRegistry of this name for the stack's account in any region, with these settings. No image is asked for, so the
 /// address of the registry API does not matter.
-async fn apply_in(stack: &Stack, region: &str, name: &str, settings: &str) {
+pub(crate) async fn apply_in(stack: &Stack, region: &str, name: &str, settings: &str) {
     let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
     let mut endpoints = default.spec.endpoints.unwrap();
     if region != default.spec.region {
@@ -100,21 +100,21 @@ async fn apply_in(stack: &Stack, region: &str, name: &str, settings: &str) {
         .await;
 }
 
-async fn ready(stack: &Stack, name: &str) -> EcrRegistry {
+pub(crate) async fn ready(stack: &Stack, name: &str) -> EcrRegistry {
     stack.until::<EcrRegistry>(name, "ready", is_ready).await
 }
 
-async fn refused(stack: &Stack, name: &str, reason: &str) -> EcrRegistry {
+pub(crate) async fn refused(stack: &Stack, name: &str, reason: &str) -> EcrRegistry {
     stack.until::<EcrRegistry>(name, reason, |it| has_reason(it, reason)).await
 }
 
 /// What the status says of a part.
-fn part(registry: &EcrRegistry, name: &str) -> SettingStatus {
+pub(crate) fn part(registry: &EcrRegistry, name: &str) -> SettingStatus {
     let status = registry.status.clone().unwrap();
     status.settings.into_iter().find(|part| part.name == name).unwrap_or_else(|| panic!("no {name} in the status"))
 }
 
-async fn finish(stack: &Stack, name: &str) {
+pub(crate) async fn finish(stack: &Stack, name: &str) {
     stack.delete::<EcrRegistry>(name).await;
     eventually("the registry is gone", || async {
         stack.all::<EcrRegistry>().get_opt(name).await.unwrap().is_none().then_some(())
@@ -132,7 +132,7 @@ fn role(name: &str) -> String {
 
 const PROFILE: &str = "arn:aws:signer:eu-west-1:123456789012:/signing-profiles/release";
 
-fn complete() -> String {
+pub(crate) fn complete() -> String {
     format!(
         "
 scanning:
@@ -489,126 +489,4 @@ async fn of_two_objects_for_one_registry_the_older_manages_and_the_newer_says_so
     ready(&stack, &newer).await;
     assert_eq!(blob_mounting(&stack).await, "DISABLED");
     finish(&stack, &newer).await;
-}
-
-#[tokio::test]
-async fn every_error_of_aws_says_which_part_and_what_to_do() {
-    let (stack, _turn) = untouched().await;
-    let name = unique("settings");
-    let cases = [
-        (
-            "PutRegistryScanningConfiguration",
-            400,
-            "BlockedByOrganizationPolicyException",
-            "AccessDenied",
-            "organization policy",
-        ),
-        ("PutRegistryScanningConfiguration", 400, "InvalidParameterException", "InvalidParameter", "correct the spec"),
-        ("GetRegistryScanningConfiguration", 400, "ValidationException", "InvalidParameter", "spec.settings.scanning"),
-        ("DescribeRegistry", 400, "AccessDeniedException", "AccessDenied", "IAM policy"),
-        ("PutReplicationConfiguration", 400, "ValidationException", "InvalidParameter", "spec.settings.replication"),
-        ("PutRegistryPolicy", 400, "InvalidParameterException", "InvalidParameter", "spec.settings.policy"),
-        ("CreatePullThroughCacheRule", 400, "LimitExceededException", "LimitExceeded", "higher quota"),
-        ("CreatePullThroughCacheRule", 400, "SecretNotFoundException", "InvalidParameter", "create the secret"),
-        (
-            "CreatePullThroughCacheRule",
-            400,
-            "UnableToAccessSecretException",
-            "InvalidParameter",
-            "let ECR read the secret",
-        ),
-        ("CreatePullThroughCacheRule", 400, "UnableToDecryptSecretValueException", "InvalidParameter", "KMS key"),
-        ("CreatePullThroughCacheRule", 400, "UnsupportedUpstreamRegistryException", "InvalidParameter", "use another"),
-        (
-            "CreatePullThroughCacheRule",
-            400,
-            "PullThroughCacheRuleAlreadyExistsException",
-            "Retrying",
-            "create pull-through-cache rule",
-        ),
-        ("DescribePullThroughCacheRules", 500, "ServerException", "Retrying", "spec.settings.pullThroughCacheRules"),
-        ("CreateRepositoryCreationTemplate", 400, "LimitExceededException", "LimitExceeded", "higher quota"),
-        (
-            "CreateRepositoryCreationTemplate",
-            400,
-            "TemplateAlreadyExistsException",
-            "Retrying",
-            "create creation template",
-        ),
-        ("CreateRepositoryCreationTemplate", 400, "InvalidParameterException", "InvalidParameter", "creationTemplates"),
-        ("PutAccountSetting", 400, "LimitExceededException", "LimitExceeded", "BLOB_MOUNTING"),
-        ("GetAccountSetting", 400, "InvalidParameterException", "InvalidParameter", "spec.settings."),
-        ("PutSigningConfiguration", 400, "ValidationException", "InvalidParameter", "spec.settings.signing"),
-        ("RegisterPullTimeUpdateExclusion", 400, "LimitExceededException", "LimitExceeded", "mirror"),
-        ("RegisterPullTimeUpdateExclusion", 400, "AccessDeniedException", "AccessDenied", "IAM policy"),
-        ("ListPullTimeUpdateExclusions", 400, "ThrottlingException", "Throttled", "pullTimeUpdateExclusions"),
-    ];
-    // All faults in one registry would hide each other's reason: each case has a region of its own.
-    let (stack, name) = (&stack, &name);
-    let cases = cases.into_iter().enumerate().map(|(index, (action, status, code, reason, words))| async move {
-        let region = format!("eu-settings-{index}");
-        let fault = json!({"target": "api", "action": action, "region": region, "times": 0, "status": status,
-            "code": code, "message": "AWS's words"});
-        let fault = stack.fault("AWS_CONTROL_URL", fault).await;
-        let object = format!("{name}-{index}");
-        apply_in(stack, &region, &object, &complete().replace("eu-west-1", &region)).await;
-        let registry = refused(stack, &object, reason).await;
-        let told = message(&registry);
-        for word in [code, "AWS's words", words, action] {
-            assert!(told.contains(word), "{action}, {code}: {word} is missing: {told}");
-        }
-        assert_eq!(is_stalled(&registry), !matches!(reason, "Retrying" | "Throttled"), "{action}, {code}");
-        let failed = registry.status.as_ref().unwrap().settings.iter().filter(|part| !part.ready).count();
-        assert!((1..=3).contains(&failed), "the other parts go on: {told}");
-        fault.remove().await;
-        ready(stack, &object).await;
-        finish(stack, &object).await;
-    });
-    futures::future::join_all(cases).await;
-}
-
-#[tokio::test]
-async fn what_is_gone_already_counts_as_deleted() {
-    let (stack, _turn) = untouched().await;
-    let name = unique("settings");
-    apply(&stack, &name, &complete()).await;
-    ready(&stack, &name).await;
-    let mut faults = Vec::new();
-    for (action, code) in [
-        ("DeleteRegistryPolicy", "RegistryPolicyNotFoundException"),
-        ("DeleteSigningConfiguration", "SigningConfigurationNotFoundException"),
-        ("DeletePullThroughCacheRule", "PullThroughCacheRuleNotFoundException"),
-        ("DeleteRepositoryCreationTemplate", "TemplateNotFoundException"),
-        ("DeregisterPullTimeUpdateExclusion", "ExclusionNotFoundException"),
-    ] {
-        let fault =
-            json!({"target": "api", "action": action, "times": 0, "status": 400, "code": code, "message": "gone"});
-        faults.push(stack.fault("AWS_CONTROL_URL", fault).await);
-    }
-    apply(&stack, &name, "{blobMounting: Enabled}").await;
-    let registry = ready(&stack, &name).await;
-    assert_eq!(registry.status.unwrap().settings.len(), 1);
-    for fault in faults {
-        fault.remove().await;
-    }
-    finish(&stack, &name).await;
-}
-
-#[tokio::test]
-async fn what_can_not_be_deleted_yet_is_not_forgotten() {
-    let (stack, _turn) = untouched().await;
-    let name = unique("settings");
-    apply(&stack, &name, "{pullThroughCacheRules: [{ecrRepositoryPrefix: k8s, upstreamRegistry: k8s}]}").await;
-    ready(&stack, &name).await;
-    let fault = json!({"target": "api", "action": "DeletePullThroughCacheRule", "times": 0, "status": 400,
-        "code": "AccessDeniedException", "message": "no"});
-    let fault = stack.fault("AWS_CONTROL_URL", fault).await;
-    apply(&stack, &name, "{}").await;
-    let registry = refused(&stack, &name, "AccessDenied").await;
-    assert!(message(&registry).contains("delete pull-through-cache rule k8s"), "{}", message(&registry));
-    assert!(part(&registry, "pullThroughCacheRules").entries[0].created);
-    fault.remove().await;
-    let registry = ready(&stack, &name).await;
-    assert!(registry.status.unwrap().settings.is_empty() && cache_rules(&stack).await.is_empty());
-    finish(&stack, &name).await;
 }
