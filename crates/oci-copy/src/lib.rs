@@ -59,6 +59,7 @@ mod progress;
 mod reference;
 mod retry;
 mod subset;
+mod trust;
 
 pub use auth::credentials::{Anonymous, CredentialSource, Credentials, StaticCredentials};
 pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig};

@@ -26,6 +26,7 @@ use crate::config::{ConfigError, EngineConfig, RegistryConfig};
 use crate::error::Error;
 use crate::net::proxy_hosts;
 use crate::reference::{Reference, Repository};
+use crate::trust::Trust;
 use blobs::Transfer;
 use copy::Copy;
 use in_flight::InFlight;
@@ -53,6 +54,7 @@ pub struct Engine {
 struct Shared {
     config: Arc<EngineConfig>,
     proxies: Arc<[String]>,
+    trust: Trust,
     registries: Mutex<HashMap<RegistryConfig, Arc<Registry>>>,
     permits: Arc<Semaphore>,
     in_flight: Arc<InFlight>,
@@ -72,6 +74,7 @@ impl Engine {
         let shared = Shared {
             config: Arc::new(config),
             proxies: proxy_hosts(),
+            trust: Trust::default(),
             registries: Mutex::default(),
             permits,
             in_flight: Arc::default(),
@@ -237,7 +240,7 @@ impl Shared {
         if registries.len() >= MANY_REGISTRIES {
             registries.retain(|_, registry| Arc::strong_count(registry) > 1);
         }
-        let registry = Arc::new(Registry::new(config.clone(), &self.config, &self.proxies)?);
+        let registry = Arc::new(Registry::new(config.clone(), &self.config, &self.proxies, &self.trust)?);
         registries.insert(config.clone(), registry.clone());
         Ok(registry)
     }
