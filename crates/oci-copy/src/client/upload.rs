@@ -57,6 +57,8 @@ pub(crate) enum Failed {
     Reading(Error),
     /// The registry didn't take them.
     Sending(Error),
+    /// The same, because of a token or password that ran out: the next try has another.
+    Late(Error),
 }
 
 impl From<Error> for Failed {
@@ -101,6 +103,7 @@ impl Session {
             status if status.is_success() || status.is_redirection() => {
                 Err(protocol(&answer.0, format!("it answers {} instead of 201", status.as_u16())).into())
             }
+            _ if answer.1.renewed => Err(Failed::Late(self.refuse(answer.0, answer.1).await)),
             _ => Err(self.refuse(answer.0, answer.1).await.into()),
         }
     }
@@ -196,11 +199,11 @@ impl Session {
         }
         let response = result?;
         self.heed(Operation::UploadBlob, &response, write.sent, None);
-        if response.status() == StatusCode::UNAUTHORIZED {
-            // The body is gone, so this try is lost; the next one starts with what this answer taught.
-            self.learn(response.headers(), grant.as_ref()).await?;
-        }
-        Ok(Answer::new(response, true, grant.map(|grant| grant.authorization)))
+        // The body is gone, so this try is lost; the next one starts with what this answer taught.
+        let renewed = self.learn(response.status(), response.headers(), grant.as_ref()).await?;
+        let mut answer = Answer::new(response, true, grant.map(|grant| grant.authorization));
+        answer.renewed = renewed;
+        Ok(answer)
     }
 
     /// Waits for an upload's answer as long as bytes flow, and a while longer once all have gone out.

@@ -61,7 +61,9 @@ enum Look {
 #[derive(Default)]
 struct Tries {
     begun: AtomicBool,
-    refused: AtomicBool,
+    /// What a request was sent with ran out, and has been renewed: just now, and ever.
+    late: AtomicBool,
+    renewed: AtomicBool,
     looked: AtomicBool,
     /// Reading failed for good: it has tries of its own.
     unreadable: AtomicBool,
@@ -134,8 +136,7 @@ impl Transfer {
         }
         let uploading = error.place().is_some_and(|place| place.operation == Operation::UploadBlob);
         // A token that ran out between the upload's start and its bytes costs one more try.
-        let late_refusal =
-            uploading && error.kind() == ErrorKind::Unauthorized && !tries.refused.swap(true, Ordering::Relaxed);
+        let late_refusal = tries.late.swap(false, Ordering::Relaxed) && !tries.renewed.swap(true, Ordering::Relaxed);
         // An upload that the registry has lost, or wants to hear of no more, is begun anew.
         let lost = uploading && matches!(error.status(), Some(404 | 416));
         let chunks = &self.destination.registry.chunks;
@@ -307,6 +308,10 @@ impl Transfer {
                 Err(match failed {
                     Failed::Reading(error) => tries.unreadable(error),
                     Failed::Sending(error) => error,
+                    Failed::Late(error) => {
+                        tries.late.store(true, Ordering::Relaxed);
+                        error
+                    }
                 })
             }
         }
