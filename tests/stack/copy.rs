@@ -284,9 +284,13 @@ async fn exit_codes_tell_failures_apart() {
         assert_eq!(ran.out, "", "{arguments:?}");
     }
     limit.remove().await;
-    let wrong = [("AWS_ACCESS_KEY_ID", "AKIANOBODYKNOWSTHIS0")];
-    let ran = pair.copy_with(&[&from, &to], &wrong).await;
-    assert_eq!(ran.code, Some(4), "{}", ran.err);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), "no JSON").unwrap();
+    let broken = [("DOCKER_CONFIG", folder.path().to_str().unwrap())];
+    for variables in [[("AWS_ACCESS_KEY_ID", "AKIANOBODYKNOWSTHIS0")], broken] {
+        let ran = pair.copy_with(&[&from, &to], &variables).await;
+        assert_eq!(ran.code, Some(4), "{variables:?}: {}", ran.err);
+    }
     assert_eq!(pair.stack.digest_in_ecr(&pair.destination, "1.0").await, None);
 }
 

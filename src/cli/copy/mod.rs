@@ -127,7 +127,10 @@ async fn interrupted() -> anyhow::Result<ExitCode> {
 
 async fn copy(args: &Args, job: Job) -> anyhow::Result<ExitCode> {
     let engine = engine(args)?;
-    let keychain = Arc::new(Keychain::open()?);
+    let keychain = match Keychain::open() {
+        Ok(keychain) => Arc::new(keychain),
+        Err(error) => return nothing(args, Failure::Credentials, "credentials", &error.to_string()),
+    };
     let display = Display::new(args.quiet);
     let pairs = match job {
         Job::Image { source, destination } => vec![(source, destination)],

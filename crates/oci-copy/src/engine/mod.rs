@@ -115,9 +115,9 @@ impl Engine {
         self.copy_from(source, &request, request.destination.clone(), None).await
     }
 
-    /// Copies an image to several destinations, in place of the request's own; each of the source's manifests and
-    /// blobs is read once, as long as the destinations keep pace with one another. The reports come in the order of the destinations, and one that fails doesn't keep the others from
-    /// succeeding.
+    /// Copies an image to several destinations, in place of the request's own. Each of the source's manifests and blobs is
+    /// read once, as long as the destinations keep pace with one another, and what can't be read is an error for all. The
+    /// reports come in the order of the destinations; one that fails doesn't keep the others from succeeding.
     pub async fn copy_to_all(
         &self,
         request: CopyRequest,
@@ -144,8 +144,8 @@ impl Engine {
         session.head_manifest(reference.manifest_key()).await
     }
 
-    /// Whether the repository or only the tag or digest is missing, by one or two `GET`
-    /// requests, as far as the registry says.
+    /// Whether the repository or only the tag or digest is missing, by one or two `GET` requests, as far as the registry
+    /// says.
     ///
     /// # Errors
     /// As for [`Engine::resolve`].

@@ -116,6 +116,25 @@ async fn what_the_source_refuses_is_tried_for_all_and_not_for_each() {
 }
 
 #[tokio::test]
+async fn repositories_of_one_registry_that_mounts_cost_one_read_and_one_upload() {
+    let (source, destination) = (Registry::start().await, Registry::start().await);
+    destination.enable_mounting();
+    let image = source.put_image("a", Some("v1"), "one");
+    // The last one is asked for twice.
+    let names = ["b", "c", "d", "d"];
+    names.iter().for_each(|name| destination.create(name));
+    let destinations: Vec<_> = names.iter().map(|name| destination.reference(&format!("{name}:v1"))).collect();
+    let copy = CopyRequest::new(source.reference("a:v1"), destinations[0].clone());
+    for report in engine(&[&source, &destination]).copy_to_all(copy, destinations).await {
+        assert_eq!(report.unwrap().digest, image.digest);
+    }
+    for name in names {
+        assert_eq!(destination.tag(name, "v1"), Some(image.digest.to_string()));
+    }
+    assert_eq!((source.count("GET", "blobs"), destination.count("PUT", "blobs")), (3, 3));
+}
+
+#[tokio::test]
 async fn an_upload_that_was_dropped_is_over_before_another_copy_begins_with_the_blob() {
     let (source, destination) = (Registry::start().await, Registry::start().await);
     destination.create("b");
