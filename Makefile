@@ -31,6 +31,13 @@ down: ## Stop what `make up` started
 test: ## Run the unit tests, and the suites on the local stack
 	@testbed/scripts/test
 
+# Which seeds `make test-faults` runs: 0..1000, or 17, or 3,5,8.
+SEEDS ?= 0..1000
+
+.PHONY: test-faults
+test-faults: ## Copy between registries that fail in every way, once for each seed (SEEDS=0..1000)
+	FAULT_SEEDS=$(SEEDS) cargo test --locked --package oci-copy --test faults seeded -- --nocapture
+
 .PHONY: bench-repositories
 bench-repositories: ## Measure 500 and 10,000 repositories on a local stack (SIZES="500 10000")
 	@testbed/scripts/build core

@@ -7,6 +7,8 @@ mod calls;
 mod connect;
 mod error;
 pub mod host;
+#[cfg(test)]
+mod host_fuzz;
 mod identity_token;
 pub mod lifecycle;
 mod listing;

@@ -1,6 +1,7 @@
 //! Docker's credential helpers: programs that are asked for a registry's credentials
 //! ([the protocol](https://github.com/docker/docker-credential-helpers#development)).
 
+use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -26,14 +27,19 @@ struct Answer {
     secret: String,
 }
 
-/// Asks `docker-credential-<name> get` about a registry. What it writes to stderr goes to ours.
-pub(super) async fn ask(name: &str, key: &str) -> Result<Option<Credentials>, KeychainError> {
+/// Asks `docker-credential-<name> get` about a registry. What it writes to stderr goes to ours. The program is looked for
+/// in the folders of `path`, or of this process's `PATH`.
+pub(super) async fn ask(path: Option<&OsStr>, name: &str, key: &str) -> Result<Option<Credentials>, KeychainError> {
     let failed = |problem: String| KeychainError::Helper { name: name.to_owned(), key: key.to_owned(), problem };
     // The name becomes part of a program's name: it must not lead to another folder.
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
         return Err(failed("its name is not one of a program".to_owned()));
     }
-    let mut child = Command::new(format!("docker-credential-{name}"))
+    let mut command = Command::new(format!("docker-credential-{name}"));
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    let mut child = command
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -69,4 +75,53 @@ pub(super) async fn ask(name: &str, key: &str) -> Result<Option<Credentials>, Ke
         return Err(failed("it has an identity token only; log in with a user name and a password".to_owned()));
     }
     Ok((!secret.is_empty()).then(|| Credentials::new(username, secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keychain::tests::helpers;
+
+    async fn get(key: &str) -> Result<Option<Credentials>, KeychainError> {
+        ask(Some(&helpers()), "test", key).await
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_asked_for_a_server_and_answers_with_user_and_secret() {
+        for key in ["good.example", "https://index.docker.io/v1/"] {
+            assert_eq!(get(key).await.expect("an answer"), Some(Credentials::new("user", format!("secret of {key}"))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_has_nothing_is_no_failure() {
+        for key in ["none.example", "empty.example", "unknown.example"] {
+            assert_eq!(get(key).await.expect("an answer"), None, "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_fails_is_named_and_what_it_says_is_not_shown() {
+        for (key, words) in [
+            ("locked.example", "it failed with exit status: 1"),
+            ("nonsense.example", "its answer is not what it should be"),
+            ("token.example", "it has an identity token only"),
+            ("endless.example", "it failed with"),
+        ] {
+            let error = get(key).await.expect_err(key);
+            let shown = format!("{error} {error:?}");
+            assert!(error.to_string().contains("docker-credential-test") && shown.contains(key), "{shown}");
+            assert!(shown.contains(words) && !shown.contains("secret"), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_there_or_lies_in_another_folder_is_not_started() {
+        let missing = ask(Some(&helpers()), "missing", "good.example").await.expect_err("it is not there");
+        assert!(missing.to_string().contains("it can't be started"), "{missing}");
+        for name in ["", "../test", "test/../../test", "/bin/sh", "test x", "test\0"] {
+            let error = ask(Some(&helpers()), name, "good.example").await.expect_err(name);
+            assert!(error.to_string().contains("its name is not one of a program"), "{error}");
+        }
+    }
 }

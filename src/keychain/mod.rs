@@ -5,6 +5,7 @@ mod config;
 mod helper;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub enum KeychainError {
 /// The credentials of whoever runs the program.
 pub struct Keychain {
     files: Vec<(PathBuf, ConfigFile)>,
+    /// Where helpers are looked for, if not where programs are.
+    helpers: Option<OsString>,
     /// Answers of helpers, so that a person is asked once.
     asked: Mutex<HashMap<(String, String), Option<Credentials>>>,
     /// ECR's tokens, by region.
@@ -84,7 +87,11 @@ impl Keychain {
                 Err(source) => return Err(KeychainError::Read { path, source }),
             }
         }
-        Ok(Self { files, asked: Mutex::default(), tokens: Mutex::default() })
+        Ok(Self::of(files))
+    }
+
+    fn of(files: Vec<(PathBuf, ConfigFile)>) -> Self {
+        Self { files, helpers: None, asked: Mutex::default(), tokens: Mutex::default() }
     }
 
     /// The credentials for a repository. None: it is asked anonymously.
@@ -115,7 +122,7 @@ impl Keychain {
         if let Some(known) = asked.get(&question) {
             return Ok(known.clone());
         }
-        let answer = helper::ask(&question.0, &question.1).await?;
+        let answer = helper::ask(self.helpers.as_deref(), &question.0, &question.1).await?;
         asked.insert(question, answer.clone());
         Ok(answer)
     }
@@ -172,6 +179,74 @@ impl CredentialSource for ForRepository {
 mod tests {
     use super::*;
 
+    /// Where the helper of the tests is, before everything else. It is a file of the repository: one that a test writes
+    /// may still be open for writing in another test's new process, and then it can't be started.
+    pub(super) fn helpers() -> OsString {
+        let mut path = OsString::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/keychain/testdata:"));
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        path
+    }
+
+    /// A keychain of these docker configs, with the tests' helper.
+    fn with_helper(configs: &[&str]) -> Keychain {
+        let file = |json: &&str| (PathBuf::from("f"), ConfigFile::parse(json.as_bytes()).expect("valid"));
+        Keychain { helpers: Some(helpers()), ..Keychain::of(configs.iter().map(file).collect()) }
+    }
+
+    async fn password(keychain: &Keychain, repository: &str) -> Result<Option<String>, KeychainError> {
+        let found = keychain.find(&repository.parse().expect("a repository")).await;
+        found.map(|found| found.map(|credentials| credentials.password))
+    }
+
+    #[tokio::test]
+    async fn helpers_are_asked_for_their_own_registry_or_for_all_that_stand_nowhere_else() {
+        let own = r#"{"credHelpers": {"good.example": "test", "none.example": "test"},
+            "auths": {"none.example": {"username": "u", "password": "p"}}}"#;
+        let all = r#"{"credsStore": "test", "auths": {"file.example": {"username": "u", "password": "p"}}}"#;
+        for (configs, repository, expected) in [
+            (&[own][..], "good.example/a", Some("secret of good.example")),
+            (&[own], "other.example/a", None),
+            // A helper of its own that has nothing: what stands in the file is not what was meant.
+            (&[own], "none.example/a", None),
+            (&[all], "good.example/a/b", Some("secret of good.example")),
+            (&[all], "nginx", Some("secret of https://index.docker.io/v1/")),
+            (&[all], "file.example/a", Some("p")),
+            (&[all], "none.example/a", None),
+            // The next file counts where the first one's helper has nothing.
+            (&[own, all], "file.example/a", Some("p")),
+            (&[all, r#"{"auths": {"none.example": {"username": "u", "password": "q"}}}"#], "none.example/a", Some("q")),
+        ] {
+            let found = password(&with_helper(configs), repository).await.expect("an answer");
+            assert_eq!(found.as_deref(), expected, "{repository} {configs:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_fails_is_an_error_and_not_an_anonymous_request() {
+        let keychain = with_helper(&[r#"{"credsStore": "test"}"#]);
+        for repository in ["locked.example/a", "token.example/a"] {
+            let error = password(&keychain, repository).await.expect_err("refused").to_string();
+            assert!(error.contains("docker-credential-test") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_is_asked_once_however_many_want_to_know() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let calls = folder.path().join("calls");
+        let config = format!(r#"{{"credHelpers": {{"https://counted.example/{}": "test"}}}}"#, calls.display());
+        let keychain = with_helper(&[&config]);
+        for _ in 0..2 {
+            let (one, two) =
+                tokio::join!(password(&keychain, "counted.example/a"), password(&keychain, "counted.example/b"),);
+            assert_eq!(
+                (one.expect("found").as_deref(), two.expect("found").as_deref()),
+                (Some("secret"), Some("secret"))
+            );
+        }
+        assert_eq!(std::fs::read_to_string(calls).expect("it was asked"), "asked\n");
+    }
+
     fn looked_for(variables: &[(&str, &str)]) -> Vec<String> {
         let variable =
             |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| PathBuf::from(value));
@@ -192,7 +267,7 @@ mod tests {
     async fn credentials_are_for_their_own_host_only() {
         let json = br#"{"auths": {"a.io": {"username": "u", "password": "p"}}}"#;
         let files = vec![(PathBuf::from("f"), ConfigFile::parse(json).expect("valid"))];
-        let keychain = Arc::new(Keychain { files, asked: Mutex::default(), tokens: Mutex::default() });
+        let keychain = Arc::new(Keychain::of(files));
         let own = ForRepository { keychain, repository: "a.io/b".parse().expect("a repository") };
         assert!(own.credentials("a.io").await.expect("found").is_some());
         for other in ["b.io", "a.io:5000", "a.io.evil.io", "A.io", "a.io.", ""] {
@@ -202,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_host_that_only_looks_like_ecrs_gets_no_token_of_the_identity() {
-        let keychain = Keychain { files: Vec::new(), asked: Mutex::default(), tokens: Mutex::default() };
+        let keychain = Keychain::of(Vec::new());
         for host in [
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.io",
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com:443",

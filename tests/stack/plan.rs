@@ -4,24 +4,7 @@ use ecr_operator::api::EcrRepository;
 use serde_json::{Value, json};
 
 use crate::registry_settings::TURN;
-use crate::support::{Stack, unique};
-
-/// What a run of the program left.
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn ecr_operator(arguments: &[&str]) -> Ran {
-    let program = env!("CARGO_BIN_EXE_ecr-operator");
-    let output = tokio::process::Command::new(program).args(arguments).output().await.unwrap();
-    Ran {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
-}
+use crate::support::{Stack, ecr_operator, unique};
 
 /// A directory with one manifest.
 struct File(tempfile::TempDir);

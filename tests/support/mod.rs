@@ -305,6 +305,32 @@ pub async fn run_with(program: &str, arguments: &[&str], variables: &[(&str, &st
     }
 }
 
+/// What a run of `ecr-operator` left.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command of `ecr-operator` with the stack's environment, and without the credentials of whoever runs the tests.
+pub async fn ecr_operator(arguments: &[&str]) -> Ran {
+    ecr_operator_with(arguments, &[]).await
+}
+
+pub async fn ecr_operator_with(arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_ecr-operator"));
+    for name in ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
+        command.env_remove(name);
+    }
+    command.env("HOME", "/nonexistent").args(arguments).envs(variables.iter().copied());
+    let output = command.output().await.unwrap();
+    Ran {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 /// Pushes an image of random layers to the Docker Hub stand-in and returns its digest.
 pub async fn push(name: &str, seed: u32, more: &[&str]) -> String {
     let registry = env("UPSTREAM_REGISTRY");

@@ -85,7 +85,7 @@ impl RegistryConfig {
     /// If it holds no certificate, or one that can't be read.
     pub fn ca_bundle(mut self, pem: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
         let pem = pem.into();
-        read_certificates(&self.host, &pem)?;
+        check_certificates(&self.host, &pem)?;
         self.ca_bundle = Some(pem);
         Ok(self)
     }
@@ -152,11 +152,9 @@ impl RegistryConfig {
         self.chunk_size
     }
 
-    pub(crate) fn certificates(&self) -> Result<Vec<reqwest::Certificate>, ConfigError> {
-        match &self.ca_bundle {
-            Some(pem) => read_certificates(&self.host, pem),
-            None => Ok(Vec::new()),
-        }
+    /// The certificates to trust beside the system's, PEM.
+    pub(crate) fn certificates(&self) -> Option<&[u8]> {
+        self.ca_bundle.as_deref()
     }
 
     /// Whether credentials may go to a realm.
@@ -196,13 +194,13 @@ fn parse_origin(what: &'static str, host: &str, url: &str) -> Result<Url, Config
     Ok(parsed)
 }
 
-fn read_certificates(host: &str, pem: &[u8]) -> Result<Vec<reqwest::Certificate>, ConfigError> {
+fn check_certificates(host: &str, pem: &[u8]) -> Result<(), ConfigError> {
     let invalid = |problem| ConfigError::CaBundle { host: host.to_owned(), problem };
     let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| invalid("it isn't PEM"))?;
     if certificates.is_empty() {
         return Err(invalid("it holds no certificate"));
     }
-    Ok(certificates)
+    Ok(())
 }
 
 /// The engine's limits and times. The defaults suit a pod with a few hundred megabytes of memory.

@@ -34,6 +34,25 @@
 //!   attestation (an entry with the annotation `vnd.docker.reference.digest`) stays with the image it is about; any
 //!   other entry without a platform goes. An artifact that has no platform is copied as it is.
 //!
+//! - With [`CopyRequest::referrers`], what refers to the image and to its children: signatures, SBOMs and attestations. One
+//!   that can't be copied is in the report, and fails nothing.
+//!
+//! # When something fails
+//! - Whatever may pass is tried again, with growing pauses and no more often than [`RetryConfig`] says; a registry's
+//!   `Retry-After` is kept to, for everything that is asked of it. Reading and writing of a blob have tries of their own.
+//! - A download that breaks off goes on from where it was, by `Range` where the source knows it, in the same upload.
+//!   An upload that a registry lost begins anew.
+//! - How much is in flight follows what a registry bears: it grows while answers are quick, and is halved by 429 and 503.
+//! - Several destinations of one image ([`Engine::copy_to_all`]) share its reading. One that fails, or is slow, keeps
+//!   back no other.
+//! - What is known of a destination is a shortcut: a registry that refuses a manifest for what it lacks is looked at
+//!   again.
+//! - Everything has an end: connections, answers, bodies that stand still, commits, and each copy by its
+//!   [deadline](CopyRequest::deadline).
+//!
+//! After a failure, a cancellation or a crash nothing is left to clean up. Copying again goes on with what the
+//! destination has.
+//!
 //! # Trust
 //! See [`RegistryConfig`] for where requests and credentials go.
 //!
@@ -59,6 +78,7 @@ mod progress;
 mod reference;
 mod retry;
 mod subset;
+mod trust;
 
 pub use auth::credentials::{Anonymous, CredentialSource, Credentials, StaticCredentials};
 pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig};

@@ -141,7 +141,12 @@ pub(crate) struct Permit {
 impl Permit {
     /// The registry answered, and not that it is too much.
     pub(crate) fn answered(&self) {
-        self.limiter.lock().aimd.answered(self.sent.elapsed());
+        self.answered_within(self.sent.elapsed());
+    }
+
+    /// The same of the last of several tries, which took so long by itself.
+    pub(crate) fn answered_within(&self, took: Duration) {
+        self.limiter.lock().aimd.answered(took);
     }
 
     /// It went well, and how long it took tells nothing.

@@ -1,6 +1,6 @@
 //! Sending again what failed on the way.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
 
@@ -37,16 +37,19 @@ where
         .retry(delays)
         .sleep(tokio::time::sleep)
         .when(when)
-        .adjust(|error, delay| {
-            let delay = delay?;
-            let Some(at) = error.retry_at() else { return Some(delay) };
-            let wait = at.duration_since(SystemTime::now()).unwrap_or_default();
-            (wait <= config.max_retry_after).then(|| wait.max(delay))
-        })
+        .adjust(|error, delay| wait_after(error, delay?, config))
         .notify(|error, delay| {
             tracing::debug!(error = %error, delay_ms = delay.as_millis(), "a registry request failed, trying again");
         })
         .await
+}
+
+/// How long to wait after a failure, where we would wait for `delay`: at least as long as the registry wants. None if that
+/// is longer than we wait.
+pub(crate) fn wait_after(error: &Error, delay: Duration, config: &RetryConfig) -> Option<Duration> {
+    let Some(at) = error.retry_at() else { return Some(delay) };
+    let wait = at.duration_since(SystemTime::now()).unwrap_or_default();
+    (wait <= config.max_retry_after).then(|| wait.max(delay))
 }
 
 /// A number from 0 up to 1, without any claim to be unpredictable: it only keeps many from doing the same at once.
@@ -60,7 +63,6 @@ mod tests {
     use super::*;
     use crate::error::{Operation, Place, Refusal};
     use std::cell::Cell;
-    use std::time::Duration;
 
     fn config() -> RetryConfig {
         RetryConfig { min_delay: Duration::from_millis(10), ..RetryConfig::default() }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::ValueEnum;
 use futures::StreamExt as _;
 use oci_copy::{CopyRequest, Engine, EngineConfig, Platform, PlatformSelection, Reference, RegistryConfig, Repository};
@@ -43,6 +43,11 @@ pub(super) struct Args {
     /// Copy every tag of the repository.
     #[arg(long)]
     all_tags: bool,
+
+    /// Copy signatures, SBOMs and attestations of the image and its platforms too. One that the destination does not take
+    /// is reported, and fails nothing.
+    #[arg(long)]
+    referrers: bool,
 
     /// What is printed on stdout at the end. Progress goes to stderr.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -122,18 +127,21 @@ async fn interrupted() -> anyhow::Result<ExitCode> {
 
 async fn copy(args: &Args, job: Job) -> anyhow::Result<ExitCode> {
     let engine = engine(args)?;
-    let keychain = Arc::new(Keychain::open()?);
+    let keychain = match Keychain::open() {
+        Ok(keychain) => Arc::new(keychain),
+        Err(error) => return nothing(args, Failure::Credentials, "credentials", &error.to_string()),
+    };
     let display = Display::new(args.quiet);
     let pairs = match job {
         Job::Image { source, destination } => vec![(source, destination)],
         Job::AllTags { source, destination } => {
             let credentials = ForRepository { keychain: keychain.clone(), repository: source.clone() };
             match engine.with_credentials(Arc::new(credentials)).list_tags(&source).await {
-                Ok(tags) => pairs(&source, &destination, &tags)?,
-                Err(error) => {
-                    eprintln!("ecr-operator copy: {error}");
-                    return Ok(Failure::from(&error).into());
+                Ok(tags) if tags.is_empty() => {
+                    return nothing(args, Failure::NotFound, "no_tags", &format!("{source} has no tags"));
                 }
+                Ok(tags) => pairs(&source, &destination, &tags)?,
+                Err(error) => return nothing(args, Failure::from(&error), error.label(), &error.to_string()),
             }
         }
     };
@@ -143,6 +151,7 @@ async fn copy(args: &Args, job: Job) -> anyhow::Result<ExitCode> {
         };
         let request = CopyRequest::new(source.clone(), destination.clone())
             .platforms(PlatformSelection::only(args.platforms.iter().cloned()))
+            .referrers(args.referrers)
             .source_credentials(own(source.repository()))
             .destination_credentials(own(destination.repository()))
             .deadline(args.deadline)
@@ -164,6 +173,15 @@ async fn copy(args: &Args, job: Job) -> anyhow::Result<ExitCode> {
     .context("can't write to stdout")?;
     let failures = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().map(Failure::from));
     Ok(of_all(failures).map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+/// Nothing is copied, since it isn't known what.
+fn nothing(args: &Args, failure: Failure, reason: &'static str, message: &str) -> anyhow::Result<ExitCode> {
+    eprintln!("ecr-operator copy: {message}");
+    if args.output == Format::Json {
+        report::print_failure(reason, message).context("can't write to stdout")?;
+    }
+    Ok(failure.into())
 }
 
 fn engine(args: &Args) -> anyhow::Result<Engine> {
@@ -188,8 +206,5 @@ fn pairs(
     destination: &Repository,
     tags: &[String],
 ) -> anyhow::Result<Vec<(Reference, Reference)>> {
-    if tags.is_empty() {
-        return Err(anyhow!("{source} has no tags"));
-    }
     tags.iter().map(|tag| Ok((source.with_tag(tag)?, destination.with_tag(tag)?))).collect()
 }

@@ -25,11 +25,13 @@ pub(crate) struct Answer {
     pub(crate) own: bool,
     /// What the request was sent with.
     pub(crate) authorization: Option<Authorization>,
+    /// It refused what the request was sent with, and now there is something else to send.
+    pub(crate) renewed: bool,
 }
 
 impl Answer {
     pub(crate) fn new(response: Response, own: bool, authorization: Option<Authorization>) -> Self {
-        Self { response, own, authorization }
+        Self { response, own, authorization, renewed: false }
     }
 
     pub(crate) fn status(&self) -> StatusCode {

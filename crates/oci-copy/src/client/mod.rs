@@ -65,7 +65,13 @@ pub(crate) struct Call {
 /// What a request was sent with.
 struct Grant {
     authorization: Authorization,
-    token: Option<(TokenKey, Arc<str>)>,
+    proof: Proof,
+}
+
+enum Proof {
+    Token(TokenKey, Arc<str>),
+    /// The registry sees these themselves.
+    Basic(Credentials),
 }
 
 impl Session {
@@ -114,8 +120,7 @@ impl Session {
         let mut tries_left = if grant.is_none() { 2 } else { 1 };
         loop {
             let answer = self.dispatch(call, grant.as_ref()).await?;
-            let refused = answer.own && answer.status() == StatusCode::UNAUTHORIZED;
-            if !refused || tries_left == 0 || !self.learn(answer.headers(), grant.as_ref()).await? {
+            if !answer.own || tries_left == 0 || !self.learn(answer.status(), answer.headers(), grant.as_ref()).await? {
                 return Ok(answer);
             }
             tries_left -= 1;
@@ -140,7 +145,7 @@ impl Session {
             Some(Challenge::Basic) => {
                 let Some(credentials) = self.credentials(None).await? else { return Ok(None) };
                 let authorization = Authorization::basic(&credentials).ok_or_else(|| self.unusable("credentials"))?;
-                Ok(Some(Grant { authorization, token: None }))
+                Ok(Some(Grant { authorization, proof: Proof::Basic(credentials) }))
             }
             Some(Challenge::Bearer { realm, service }) => {
                 let belongs = self.registry.config.owns_realm(&realm);
@@ -159,7 +164,7 @@ impl Session {
                     (result, _) => result?,
                 };
                 let authorization = Authorization::bearer(&token.text).ok_or_else(|| self.unusable("token"))?;
-                Ok(Some(Grant { authorization, token: Some((key, token.text)) }))
+                Ok(Some(Grant { authorization, proof: Proof::Token(key, token.text) }))
             }
         }
     }
@@ -265,24 +270,35 @@ impl Session {
         )
     }
 
-    /// Learns from a `401`. Says whether another try can do better.
-    async fn learn(&self, headers: &HeaderMap, grant: Option<&Grant>) -> Result<bool, Error> {
+    /// Learns from a refusal. Says whether another try can do better.
+    async fn learn(&self, status: StatusCode, headers: &HeaderMap, grant: Option<&Grant>) -> Result<bool, Error> {
+        // ECR says 403, and asks for nothing, when a token has run out; and so does everybody who means it.
+        if status == StatusCode::FORBIDDEN {
+            return match grant {
+                Some(Grant { proof: Proof::Basic(used), .. }) => self.has_others(used).await,
+                _ => Ok(false),
+            };
+        }
+        if status != StatusCode::UNAUTHORIZED {
+            return Ok(false);
+        }
         let values = headers.get_all(WWW_AUTHENTICATE).into_iter().filter_map(|value| value.to_str().ok());
         let Some(challenge) = challenge::choose(values) else { return Ok(false) };
         self.registry.auth.remember(challenge.clone());
-        match (grant, challenge) {
-            (Some(Grant { token: Some((key, token)), .. }), _) => {
+        match (grant.map(|grant| &grant.proof), challenge) {
+            (Some(Proof::Token(key, token)), _) => {
                 self.registry.auth.tokens.forget(key, token).await;
                 Ok(true)
             }
-            (Some(_), Challenge::Basic) => {
-                let refused = self.credentials(None).await?;
-                let renewed = self.credentials(refused.as_ref()).await?;
-                Ok(renewed.is_some() && renewed != refused)
-            }
+            (Some(Proof::Basic(used)), Challenge::Basic) => self.has_others(used).await,
             (None, Challenge::Basic) => Ok(self.credentials(None).await?.is_some()),
             (_, Challenge::Bearer { .. }) => Ok(true),
         }
+    }
+
+    /// Whether there are other credentials than those that were refused.
+    async fn has_others(&self, refused: &Credentials) -> Result<bool, Error> {
+        Ok(self.credentials(Some(refused)).await?.is_some_and(|renewed| renewed != *refused))
     }
 
     /// Sends a request, and follows redirects if it only reads.

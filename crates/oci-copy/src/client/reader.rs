@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
+use tokio::time::Instant;
 
 use super::answer::{Answer, next_chunk};
 use super::{Session, protocol};
@@ -13,6 +14,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Operation, Place};
 use crate::limit::Permit;
 use crate::manifest::Blob;
+use crate::retry::{random, wait_after};
 
 /// A blob breaks off no more often than this, however far it gets each time.
 const MAX_BREAKS: usize = 100;
@@ -26,7 +28,7 @@ pub(crate) struct BlobReader {
     progress: Progress,
     /// Pieces of the answer that were read before, from a registry that knows no ranges.
     skip: u64,
-    /// Breaks since the last piece that was new, and in all.
+    /// Breaks and refusals since the last piece that was new, and in all.
     breaks: usize,
     all_breaks: usize,
     /// Held while bytes flow.
@@ -94,12 +96,15 @@ impl Progress {
 }
 
 impl Session {
-    /// Opens a blob for reading, in its turn.
+    /// Opens a blob for reading, in its turn. What fails has been through all its tries.
     pub(crate) async fn open_blob(self: &Arc<Self>, blob: &Blob, permit: Permit) -> Result<BlobReader, Error> {
         let mut reader = self.read_on(Progress::new(blob));
-        let (place, answer, skip) = self.open_at(&reader.progress).await?;
-        permit.answered();
-        (reader.place, reader.response, reader.skip) = (place, Some(answer.into_response()), skip);
+        let mut sent = Instant::now();
+        while reader.response.is_none() {
+            sent = Instant::now();
+            reader.reopen().await?;
+        }
+        permit.answered_within(sent.elapsed());
         reader.permit = Some(permit);
         Ok(reader)
     }
@@ -156,20 +161,17 @@ impl Session {
 
     /// Reads a small blob whole, and checks it.
     pub(crate) async fn read_blob(self: &Arc<Self>, blob: &Blob, limit: usize) -> Result<Bytes, Error> {
-        crate::retry::retrying(&self.config.retry, || async {
-            if blob.size > limit as u64 {
-                let place = self.place(Operation::GetBlob, Some(blob.digest.as_str()));
-                return Err(protocol(&place, format!("it is longer than {limit} bytes")));
-            }
-            let permit = self.registry.limits.reads.acquire().await;
-            let mut reader = self.open_blob(blob, permit).await?;
-            let mut bytes = bytes::BytesMut::new();
-            while let Some(piece) = reader.next().await? {
-                bytes.extend_from_slice(&piece);
-            }
-            Ok(bytes.freeze())
-        })
-        .await
+        if blob.size > limit as u64 {
+            let place = self.place(Operation::GetBlob, Some(blob.digest.as_str()));
+            return Err(protocol(&place, format!("it is longer than {limit} bytes")));
+        }
+        let permit = self.registry.limits.reads.acquire().await;
+        let mut reader = self.open_blob(blob, permit).await?;
+        let mut bytes = bytes::BytesMut::new();
+        while let Some(piece) = reader.next().await? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes.freeze())
     }
 }
 
@@ -216,19 +218,20 @@ impl BlobReader {
         Some(piece).filter(|piece| !piece.is_empty())
     }
 
-    /// It broke off. If it may go on, it waits a moment; if not, that is the error.
+    /// It broke off, or was refused. If it may go on, it waits as long as the registry wants, or a moment; if not, that is
+    /// the error, and nobody needs to try the same again.
     async fn broke(&mut self, error: Error) -> Result<(), Error> {
         self.response = None;
         self.breaks += 1;
         self.all_breaks += 1;
         let retry = &self.session.config.retry;
-        // Nothing read, nothing to go on from: then all of it is tried again elsewhere.
-        let hopeless = self.progress.seen == 0 || self.breaks >= retry.max_tries || self.all_breaks >= MAX_BREAKS;
-        if hopeless || !error.is_worth_retrying() {
+        let often = self.breaks >= retry.max_tries || self.all_breaks >= MAX_BREAKS;
+        if often || !error.is_worth_retrying() {
             return Err(error);
         }
+        let Some(wait) = wait_after(&error, self.delay(), retry) else { return Err(error) };
         tracing::debug!(error = %error, at = self.progress.seen, "a blob broke off, going on from there");
-        tokio::time::sleep(self.delay()).await;
+        tokio::time::sleep(wait).await;
         Ok(())
     }
 
@@ -246,7 +249,7 @@ impl BlobReader {
     fn delay(&self) -> Duration {
         let retry = &self.session.config.retry;
         let doubled = retry.min_delay.saturating_mul(1 << self.breaks.saturating_sub(1).min(16)).min(retry.max_delay);
-        doubled / 2 + doubled.mul_f64(crate::retry::random() / 2.0)
+        doubled / 2 + doubled.mul_f64(random() / 2.0)
     }
 }
 

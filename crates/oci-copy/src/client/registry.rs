@@ -12,6 +12,7 @@ use crate::config::{ConfigError, EngineConfig, RegistryConfig};
 use crate::engine::knowledge::Knowledge;
 use crate::limit::{Bounds, Limiter, Pace};
 use crate::net::{GuardedResolver, Reach};
+use crate::trust::Trust;
 
 /// HTTP/2 windows for what isn't a blob: the largest manifest fits, and so do many small answers.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -64,9 +65,17 @@ impl Registry {
         config: RegistryConfig,
         engine: &EngineConfig,
         proxies: &Arc<[String]>,
+        trust: &Trust,
     ) -> Result<Self, ConfigError> {
-        let certificates = config.certificates()?;
+        let failed = |error: &(dyn std::error::Error + 'static)| ConfigError::HttpClient {
+            host: config.host().to_owned(),
+            problem: super::transport::innermost(error),
+        };
+        let tls = trust.client_config(config.certificates()).map_err(|error| failed(&error))?;
         let client = |reach: Reach, http2: bool| -> Result<HttpClient, ConfigError> {
+            let mut tls = tls.clone();
+            let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+            tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             let builder = reqwest::Client::builder()
                 .user_agent(engine.user_agent.as_str())
                 .redirect(reqwest::redirect::Policy::none())
@@ -75,7 +84,7 @@ impl Registry {
                 .connect_timeout(engine.connect_timeout)
                 .pool_idle_timeout(Duration::from_secs(20))
                 .tcp_nodelay(true)
-                .tls_certs_merge(certificates.clone())
+                .tls_backend_preconfigured(tls)
                 .dns_resolver(GuardedResolver::new(reach.clone(), proxies.clone()));
             let builder = if http2 {
                 builder
@@ -85,10 +94,7 @@ impl Registry {
             } else {
                 builder.http1_only()
             };
-            let http = builder.build().map_err(|error| ConfigError::HttpClient {
-                host: config.host().to_owned(),
-                problem: super::transport::innermost(&error),
-            })?;
+            let http = builder.build().map_err(|error| failed(&error))?;
             Ok(HttpClient { http, reach })
         };
         let own = client(Reach::own(&config), true)?;

@@ -51,6 +51,22 @@ struct Outlet {
     failure: Option<Error>,
 }
 
+/// Whose fault it is that an upload failed.
+pub(crate) enum Failed {
+    /// The bytes didn't come. Whoever reads has been through all tries.
+    Reading(Error),
+    /// The registry didn't take them.
+    Sending(Error),
+    /// The same, because of a token or password that ran out: the next try has another.
+    Late(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Sending(error)
+    }
+}
+
 /// One upload's bytes and its requests see the same outlet, one after the other.
 type Shared = Arc<tokio::sync::Mutex<Outlet>>;
 
@@ -69,7 +85,7 @@ pub(crate) struct Upload<'a> {
 
 impl Session {
     /// Puts a blob's bytes to an upload's location.
-    pub(crate) async fn upload(&self, upload: Upload<'_>) -> Result<(), Error> {
+    pub(crate) async fn upload(&self, upload: Upload<'_>) -> Result<(), Failed> {
         let Upload { location, blob, feed, write, permits, on_bytes } = upload;
         let (size, permits) = (blob.size, Some(permits));
         let outlet = Outlet { feed, size, sent: 0, left: None, on_bytes, permits, failure: None };
@@ -85,9 +101,10 @@ impl Session {
                 Ok(())
             }
             status if status.is_success() || status.is_redirection() => {
-                Err(protocol(&answer.0, format!("it answers {} instead of 201", status.as_u16())))
+                Err(protocol(&answer.0, format!("it answers {} instead of 201", status.as_u16())).into())
             }
-            _ => Err(self.refuse(answer.0, answer.1).await),
+            _ if answer.1.renewed => Err(Failed::Late(self.refuse(answer.0, answer.1).await)),
+            _ => Err(self.refuse(answer.0, answer.1).await.into()),
         }
     }
 
@@ -97,11 +114,11 @@ impl Session {
         blob: &Blob,
         outlet: &Shared,
         write: &Permit,
-    ) -> Result<(Place, Answer), Error> {
+    ) -> Result<(Place, Answer), Failed> {
         let mut call = self.upload_call(Method::PUT, with_digest(location, &blob.digest), &blob.digest, blob.size);
         if blob.size == 0 {
             // A body of length nothing is never asked for its pieces, so the feed's check is heard here.
-            outlet.lock().await.feed.next().await?;
+            outlet.lock().await.feed.next().await.map_err(Failed::Reading)?;
             call.body = Some(Bytes::new());
         }
         let answer = self.send_piece(&call, outlet, blob.size, write).await?;
@@ -119,7 +136,7 @@ impl Session {
         outlet: &Shared,
         chunk: u64,
         write: &Permit,
-    ) -> Result<(Place, Answer), Error> {
+    ) -> Result<(Place, Answer), Failed> {
         let mut location = location.clone();
         let mut start = 0;
         while start < blob.size {
@@ -157,7 +174,7 @@ impl Session {
     }
 
     /// Sends the outlet's next `length` bytes. Its body can't be sent twice, so there is one try.
-    async fn send_piece(&self, call: &Call, outlet: &Shared, length: u64, write: &Permit) -> Result<Answer, Error> {
+    async fn send_piece(&self, call: &Call, outlet: &Shared, length: u64, write: &Permit) -> Result<Answer, Failed> {
         let grant = self.grant(&call.place, &self.scope).await?;
         let client = &self.registry.bulk;
         client.reach.check_url(&call.url).await.map_err(|blocked| self.blocked(&call.place, &blocked))?;
@@ -178,15 +195,15 @@ impl Session {
 
         // If reading failed, the broken upload is only its echo. Where the outlet is still busy, nothing has failed.
         if let Some(error) = outlet.try_lock().ok().and_then(|mut outlet| outlet.failure.take()) {
-            return Err(error);
+            return Err(Failed::Reading(error));
         }
         let response = result?;
         self.heed(Operation::UploadBlob, &response, write.sent, None);
-        if response.status() == StatusCode::UNAUTHORIZED {
-            // The body is gone, so this try is lost; the next one starts with what this answer taught.
-            self.learn(response.headers(), grant.as_ref()).await?;
-        }
-        Ok(Answer::new(response, true, grant.map(|grant| grant.authorization)))
+        // The body is gone, so this try is lost; the next one starts with what this answer taught.
+        let renewed = self.learn(response.status(), response.headers(), grant.as_ref()).await?;
+        let mut answer = Answer::new(response, true, grant.map(|grant| grant.authorization));
+        answer.renewed = renewed;
+        Ok(answer)
     }
 
     /// Waits for an upload's answer as long as bytes flow, and a while longer once all have gone out.
@@ -200,18 +217,21 @@ impl Session {
         let (idle, commit) = (self.config.idle_timeout, self.config.commit_timeout);
         loop {
             let (since, waiting) = pulse.read();
-            let (awaited, limit) = match waiting {
-                // The reader has its own limit, which comes first.
-                Waiting::Source => ("progress", idle.saturating_mul(2)),
-                Waiting::Destination => ("progress", idle),
-                Waiting::Commit => ("answer to the complete upload", commit),
+            let limit = match waiting {
+                // Whoever reads has limits, and tries, of its own.
+                Waiting::Source => None,
+                Waiting::Destination => Some(("progress", idle)),
+                Waiting::Commit => Some(("answer to the complete upload", commit)),
             };
             let now = Instant::now();
-            if now >= since + limit {
-                return Err(timed_out(place, awaited, limit));
-            }
             // What it waits for, and so the limit, changes meanwhile: it looks again no later than the shortest allows.
-            let look_again = (since + limit).min(now + idle.min(commit));
+            let mut look_again = now + idle.min(commit);
+            if let Some((awaited, limit)) = limit {
+                if now >= since + limit {
+                    return Err(timed_out(place, awaited, limit));
+                }
+                look_again = look_again.min(since + limit);
+            }
             tokio::select! {
                 biased;
                 result = &mut sending => {

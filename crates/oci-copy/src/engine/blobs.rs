@@ -1,7 +1,7 @@
 //! Bringing one blob from one repository into another.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -11,7 +11,7 @@ use super::in_flight::{Claim, InFlight, Key, Lead};
 use super::tee::{Branch, Ticket};
 use crate::client::Session;
 use crate::client::blobs::Start;
-use crate::client::upload::{Feed, Upload};
+use crate::client::upload::{Failed, Feed, Upload};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Operation, Refusal};
 use crate::manifest::Blob;
@@ -54,15 +54,32 @@ pub(crate) struct Transfer {
 enum Look {
     Done(Outcome),
     /// It is to be sent, perhaps by an upload that has begun.
-    Send(Lead, Option<Started>),
+    Send(Option<Started>),
 }
 
 /// What one transfer's tries have in common.
 #[derive(Default)]
 struct Tries {
     begun: AtomicBool,
-    refused: AtomicBool,
+    /// What a request was sent with ran out, and has been renewed: just now, and ever.
+    late: AtomicBool,
+    renewed: AtomicBool,
     looked: AtomicBool,
+    /// Reading failed for good: it has tries of its own.
+    unreadable: AtomicBool,
+    /// The part in a common read, until it is taken or given up.
+    ticket: Mutex<Option<Ticket>>,
+}
+
+impl Tries {
+    fn take_ticket(&self) -> Option<Ticket> {
+        self.ticket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn unreadable(&self, error: Error) -> Error {
+        self.unreadable.store(true, Ordering::Relaxed);
+        error
+    }
 }
 
 impl Transfer {
@@ -91,8 +108,8 @@ impl Transfer {
         self.destination.registry.knowledge.learn(&self.repository, digest);
     }
 
-    /// Brings the blob, unless the destination has it, which may have been told already. With a ticket, the first try
-    /// may share its reading with others.
+    /// Brings the blob, unless the destination has it, which may have been told already. With a ticket, it may share its
+    /// reading with others, once.
     pub(crate) async fn run(&self, blob: &Blob, told: Option<bool>, ticket: Option<Ticket>) -> Result<Outcome, Error> {
         let told = told.filter(|_| !self.doubts.load(Ordering::Relaxed));
         if told == Some(true) {
@@ -100,12 +117,8 @@ impl Transfer {
             self.progress.report(ProgressEvent::BlobSkipped { digest: blob.digest.clone(), size: blob.size });
             return Ok(Outcome::Skipped);
         }
-        let tries = Tries::default();
-        let ticket = std::sync::Mutex::new(ticket);
-        let attempt = || {
-            let ticket = ticket.lock().ok().and_then(|mut ticket| ticket.take());
-            self.attempt(blob, told, ticket, &tries)
-        };
+        let tries = Tries { ticket: Mutex::new(ticket), ..Tries::default() };
+        let attempt = || self.attempt(blob, told, &tries);
         let when = |error: &Error| self.may_pass(error, &tries);
         let outcome = retrying_when(&self.destination.config.retry, when, attempt).await?;
         let (digest, size) = (blob.digest.clone(), blob.size);
@@ -118,30 +131,21 @@ impl Transfer {
     }
 
     fn may_pass(&self, error: &Error, tries: &Tries) -> bool {
+        if tries.unreadable.load(Ordering::Relaxed) {
+            return false;
+        }
         let uploading = error.place().is_some_and(|place| place.operation == Operation::UploadBlob);
-        // A reader that broke off has been through its own tries.
-        let spent = matches!(error, Error::Truncated { .. })
-            || (error.place().is_some_and(|place| place.operation == Operation::GetBlob)
-                && matches!(error, Error::Transport { .. } | Error::Timeout { .. })
-                && tries.begun.load(Ordering::Relaxed));
         // A token that ran out between the upload's start and its bytes costs one more try.
-        let late_refusal =
-            uploading && error.kind() == ErrorKind::Unauthorized && !tries.refused.swap(true, Ordering::Relaxed);
+        let late_refusal = tries.late.swap(false, Ordering::Relaxed) && !tries.renewed.swap(true, Ordering::Relaxed);
         // An upload that the registry has lost, or wants to hear of no more, is begun anew.
         let lost = uploading && matches!(error.status(), Some(404 | 416));
         let chunks = &self.destination.registry.chunks;
         let too_large = uploading && error.status() == Some(413) && chunks.shrink(chunks.size());
-        (error.is_worth_retrying() && !spent) || late_refusal || lost || too_large
+        error.is_worth_retrying() || late_refusal || lost || too_large
     }
 
     /// One try, with an upload of its own. It begins with a look, since a try before may have succeeded unheard.
-    async fn attempt(
-        &self,
-        blob: &Blob,
-        told: Option<bool>,
-        ticket: Option<Ticket>,
-        tries: &Tries,
-    ) -> Result<Outcome, Error> {
+    async fn attempt(&self, blob: &Blob, told: Option<bool>, tries: &Tries) -> Result<Outcome, Error> {
         let knowledge = &self.destination.registry.knowledge;
         let lead = loop {
             if self.knows(&blob.digest) {
@@ -150,27 +154,29 @@ impl Transfer {
             let registry = Arc::as_ptr(&self.destination.registry) as usize;
             let key = Key { registry, origin: self.origin.clone(), digest: blob.digest.clone() };
             match self.in_flight.claim(key, &self.repository, knowledge.mounts()) {
-                Claim::Lead(lead) => break lead,
-                Claim::Wait(waiting) => waiting.done().await,
+                Claim::Lead(lead) => break Arc::new(lead),
+                Claim::Wait(waiting) => {
+                    // Whoever reads it must not wait for us meanwhile.
+                    drop(tries.take_ticket());
+                    waiting.done().await;
+                }
             }
         };
-        let outcome = match self.look(blob, told, lead, tries).await? {
-            Look::Done(outcome) => {
-                knowledge.learn_blob(&self.origin, &self.repository, &blob.digest);
-                outcome
-            }
-            Look::Send(lead, started) => {
-                self.send(blob, started, ticket, tries).await?;
-                knowledge.learn_blob(&self.origin, &self.repository, &blob.digest);
-                drop(lead);
+        let outcome = match self.look(blob, told, &lead, tries).await? {
+            Look::Done(outcome) => outcome,
+            Look::Send(started) => {
+                self.send(blob, started, &lead, tries).await?;
                 Outcome::Copied
             }
         };
+        // Before others hear that it is done.
+        knowledge.learn_blob(&self.origin, &self.repository, &blob.digest);
+        drop(lead);
         Ok(outcome)
     }
 
     /// Looks whether the destination has the blob, or can take it over from another of its repositories.
-    async fn look(&self, blob: &Blob, told: Option<bool>, lead: Lead, tries: &Tries) -> Result<Look, Error> {
+    async fn look(&self, blob: &Blob, told: Option<bool>, lead: &Arc<Lead>, tries: &Tries) -> Result<Look, Error> {
         // After a try that failed nothing is taken for granted: it may have succeeded unheard.
         let absent = told == Some(false) && !tries.looked.swap(true, Ordering::Relaxed);
         let knowledge = &self.destination.registry.knowledge;
@@ -178,7 +184,7 @@ impl Transfer {
         let holder = holder.and_then(|path| Repository::new(self.destination.repository.host(), &path).ok());
         // Where another repository has it, the mount is the look: it succeeds just as well if the blob is there.
         if let Some(from) = holder {
-            match self.mount(blob, &from).await? {
+            match self.mount(blob, &from, lead).await? {
                 None => return Ok(Look::Done(Outcome::Mounted)),
                 Some(mut started) => {
                     // A registry that doesn't mount says nothing of what the repository has.
@@ -186,7 +192,7 @@ impl Transfer {
                         started.cancel().await;
                         return Ok(Look::Done(Outcome::Skipped));
                     }
-                    return Ok(Look::Send(lead, Some(started)));
+                    return Ok(Look::Send(Some(started)));
                 }
             }
         }
@@ -194,18 +200,18 @@ impl Transfer {
             return Ok(Look::Done(Outcome::Skipped));
         }
         if self.same_registry {
-            return Ok(match self.mount(blob, &self.source.repository).await? {
+            return Ok(match self.mount(blob, &self.source.repository, lead).await? {
                 None => Look::Done(Outcome::Mounted),
-                started => Look::Send(lead, started),
+                started => Look::Send(started),
             });
         }
-        Ok(Look::Send(lead, None))
+        Ok(Look::Send(None))
     }
 
     /// Asks for a mount. A registry that refuses to be asked is sent the bytes.
-    async fn mount(&self, blob: &Blob, from: &Repository) -> Result<Option<Started>, Error> {
-        let result = match self.start(blob, Some(from)).await {
-            Err(error) if !error.is_worth_retrying() => self.start(blob, None).await,
+    async fn mount(&self, blob: &Blob, from: &Repository, lead: &Arc<Lead>) -> Result<Option<Started>, Error> {
+        let result = match self.start(blob, Some(from), lead).await {
+            Err(error) if !error.is_worth_retrying() => self.start(blob, None, lead).await,
             result => result,
         };
         if let Ok(started) = &result {
@@ -214,20 +220,14 @@ impl Transfer {
         result
     }
 
-    async fn send(
-        &self,
-        blob: &Blob,
-        started: Option<Started>,
-        ticket: Option<Ticket>,
-        tries: &Tries,
-    ) -> Result<(), Error> {
-        let branch = match (&blob.data, ticket) {
+    async fn send(&self, blob: &Blob, started: Option<Started>, lead: &Arc<Lead>, tries: &Tries) -> Result<(), Error> {
+        let branch = match (&blob.data, tries.take_ticket()) {
             (None, Some(ticket)) => ticket.join().await,
             _ => None,
         };
         match branch {
-            Some(branch) => self.send_shared(blob, started, branch, tries).await,
-            None => self.send_alone(blob, started, tries).await,
+            Some(branch) => self.send_shared(blob, started, branch, lead, tries).await,
+            None => self.send_alone(blob, started, lead, tries).await,
         }
     }
 
@@ -235,27 +235,30 @@ impl Transfer {
     ///
     /// Permits are taken in the same order everywhere, the reading before the writing, so that no two wait for each
     /// other.
-    async fn send_alone(&self, blob: &Blob, started: Option<Started>, tries: &Tries) -> Result<(), Error> {
+    async fn send_alone(
+        &self,
+        blob: &Blob,
+        started: Option<Started>,
+        lead: &Arc<Lead>,
+        tries: &Tries,
+    ) -> Result<(), Error> {
         let mut permits: Vec<Box<dyn Send + Sync>> = Vec::new();
         for permits_of in [&self.own_permits, &self.permits] {
             // They are never closed.
             permits.extend(permits_of.clone().acquire_owned().await.ok().map(|permit| Box::new(permit) as Box<_>));
         }
         if let Some(data) = &blob.data {
-            let started = self.started(blob, started).await?;
+            let started = self.started(blob, started, lead).await?;
             return self.upload(blob, started, Feed::Bytes(Some(data.clone())), permits, tries).await;
         }
         let read = self.source.registry.limits.reads.acquire().await;
-        let (started, reader) = tokio::join!(self.started(blob, started), self.source.open_blob(blob, read));
-        match (started, reader) {
-            (Ok(started), Ok(reader)) => {
-                self.upload(blob, started, Feed::Reader(Box::new(reader)), permits, tries).await
-            }
-            (Ok(mut started), Err(error)) => {
+        let open = async { Ok(self.source.open_blob(blob, read).await) };
+        match tokio::try_join!(self.started(blob, started, lead), open)? {
+            (started, Ok(reader)) => self.upload(blob, started, Feed::Reader(Box::new(reader)), permits, tries).await,
+            (mut started, Err(error)) => {
                 started.cancel().await;
-                Err(error)
+                Err(tries.unreadable(error))
             }
-            (Err(error), _) => Err(error),
         }
     }
 
@@ -265,10 +268,17 @@ impl Transfer {
         blob: &Blob,
         started: Option<Started>,
         mut branch: Branch,
+        lead: &Arc<Lead>,
         tries: &Tries,
     ) -> Result<(), Error> {
-        let (started, ()) = tokio::join!(self.started(blob, started), branch.ready());
-        self.upload(blob, started?, Feed::Branch(Box::new(branch)), Vec::new(), tries).await
+        let ready = async { Ok(branch.ready().await) };
+        match tokio::try_join!(self.started(blob, started, lead), ready)? {
+            (started, Ok(())) => self.upload(blob, started, Feed::Branch(Box::new(branch)), Vec::new(), tries).await,
+            (mut started, Err(error)) => {
+                started.cancel().await;
+                Err(tries.unreadable(error))
+            }
+        }
     }
 
     async fn upload(
@@ -293,31 +303,47 @@ impl Transfer {
                 started.location = None;
                 Ok(())
             }
-            Err(error) => {
+            Err(failed) => {
                 started.cancel().await;
-                Err(error)
+                Err(match failed {
+                    Failed::Reading(error) => tries.unreadable(error),
+                    Failed::Sending(error) => error,
+                    Failed::Late(error) => {
+                        tries.late.store(true, Ordering::Relaxed);
+                        error
+                    }
+                })
             }
         }
     }
 
     /// An upload that has begun, or a new one.
-    async fn started(&self, blob: &Blob, started: Option<Started>) -> Result<Started, Error> {
+    async fn started(&self, blob: &Blob, started: Option<Started>, lead: &Arc<Lead>) -> Result<Started, Error> {
         if let Some(started) = started {
             return Ok(started);
         }
-        match self.start(blob, None).await {
+        match self.start(blob, None, lead).await {
             Ok(Some(started)) => Ok(started),
             // Without a mount it always starts an upload.
-            Ok(None) => Ok(Started { session: self.destination.clone(), location: None }),
+            Ok(None) => Ok(self.upload_at(None, lead)),
             Err(error) => Err(self.explain(error, blob).await),
         }
     }
 
-    async fn start(&self, blob: &Blob, mount_from: Option<&Repository>) -> Result<Option<Started>, Error> {
+    async fn start(
+        &self,
+        blob: &Blob,
+        mount_from: Option<&Repository>,
+        lead: &Arc<Lead>,
+    ) -> Result<Option<Started>, Error> {
         Ok(match self.destination.start_upload(&blob.digest, mount_from).await? {
             Start::Mounted => None,
-            Start::Upload(location) => Some(Started { session: self.destination.clone(), location: Some(location) }),
+            Start::Upload(location) => Some(self.upload_at(Some(location), lead)),
         })
+    }
+
+    fn upload_at(&self, location: Option<Url>, lead: &Arc<Lead>) -> Started {
+        Started { session: self.destination.clone(), location, lead: lead.clone() }
     }
 
     /// ECR hangs up on an upload to a repository that doesn't exist. It says so when it is asked for a manifest.
@@ -347,6 +373,9 @@ impl Transfer {
 struct Started {
     session: Arc<Session>,
     location: Option<Url>,
+    /// Others begin only when this upload is over: one whose last bytes are with the registry may still be committed, and
+    /// the registry's answer to the cancelling settles it.
+    lead: Arc<Lead>,
 }
 
 impl Started {
@@ -362,9 +391,10 @@ impl Drop for Started {
     fn drop(&mut self) {
         let Some(location) = self.location.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let session = self.session.clone();
+            let (session, lead) = (self.session.clone(), self.lead.clone());
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(CANCEL_TIMEOUT, session.cancel_upload(location)).await;
+                drop(lead);
             });
         }
     }

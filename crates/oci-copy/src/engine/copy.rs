@@ -75,6 +75,7 @@ impl Copy {
         if let Some((digest, media_type)) = tagged
             && digest == report.digest
         {
+            drop(self.take_seat());
             let mut report = self.unchanged(report, media_type);
             if self.referrers {
                 let root = match self.session().find_manifest(&digest).await? {
@@ -143,6 +144,7 @@ impl Copy {
     /// repository that doesn't exist, before anything is read from the source in vain.
     async fn bring(&self, root: &Root, report: &mut CopyReport) -> Result<Arc<Manifest>, Error> {
         if let Some(manifest) = self.session().find_manifest(root.digest()).await? {
+            drop(self.take_seat());
             self.progress.report(ProgressEvent::ManifestSkipped { digest: manifest.digest.clone() });
             report.manifests_skipped += 1;
             report.unchanged = true;
@@ -169,8 +171,7 @@ impl Copy {
             report.manifests_skipped += 1;
         }
 
-        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut tickets: HashMap<Digest, Ticket> = match seat {
+        let mut tickets: HashMap<Digest, Ticket> = match self.take_seat() {
             Some(seat) => plan.blobs.iter().map(|blob| blob.digest.clone()).zip(seat.take(&plan.blobs)).collect(),
             None => HashMap::new(),
         };
@@ -202,6 +203,11 @@ impl Copy {
             step.iter().for_each(|manifest| self.transfer.learn_manifest(&manifest.digest));
         }
         Ok(())
+    }
+
+    /// Who takes it decides; as long as it is there, others wait for what this copy will want.
+    fn take_seat(&self) -> Option<Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) async fn put(&self, key: &str, manifest: &Manifest) -> Result<(), Error> {

@@ -26,6 +26,7 @@ use crate::config::{ConfigError, EngineConfig, RegistryConfig};
 use crate::error::Error;
 use crate::net::proxy_hosts;
 use crate::reference::{Reference, Repository};
+use crate::trust::Trust;
 use blobs::Transfer;
 use copy::Copy;
 use in_flight::InFlight;
@@ -53,6 +54,7 @@ pub struct Engine {
 struct Shared {
     config: Arc<EngineConfig>,
     proxies: Arc<[String]>,
+    trust: Trust,
     registries: Mutex<HashMap<RegistryConfig, Arc<Registry>>>,
     permits: Arc<Semaphore>,
     in_flight: Arc<InFlight>,
@@ -72,6 +74,7 @@ impl Engine {
         let shared = Shared {
             config: Arc::new(config),
             proxies: proxy_hosts(),
+            trust: Trust::default(),
             registries: Mutex::default(),
             permits,
             in_flight: Arc::default(),
@@ -112,9 +115,9 @@ impl Engine {
         self.copy_from(source, &request, request.destination.clone(), None).await
     }
 
-    /// Copies an image to several destinations, in place of the request's own; each of the source's manifests and
-    /// blobs is read once, as long as the destinations keep pace with one another. The reports come in the order of the destinations, and one that fails doesn't keep the others from
-    /// succeeding.
+    /// Copies an image to several destinations, in place of the request's own. Each of the source's manifests and blobs is
+    /// read once, as long as the destinations keep pace with one another, and what can't be read is an error for all. The
+    /// reports come in the order of the destinations; one that fails doesn't keep the others from succeeding.
     pub async fn copy_to_all(
         &self,
         request: CopyRequest,
@@ -141,8 +144,8 @@ impl Engine {
         session.head_manifest(reference.manifest_key()).await
     }
 
-    /// Whether the repository or only the tag or digest is missing, by one or two `GET`
-    /// requests, as far as the registry says.
+    /// Whether the repository or only the tag or digest is missing, by one or two `GET` requests, as far as the registry
+    /// says.
     ///
     /// # Errors
     /// As for [`Engine::resolve`].
@@ -237,7 +240,7 @@ impl Shared {
         if registries.len() >= MANY_REGISTRIES {
             registries.retain(|_, registry| Arc::strong_count(registry) > 1);
         }
-        let registry = Arc::new(Registry::new(config.clone(), &self.config, &self.proxies)?);
+        let registry = Arc::new(Registry::new(config.clone(), &self.config, &self.proxies, &self.trust)?);
         registries.insert(config.clone(), registry.clone());
         Ok(registry)
     }

@@ -1,4 +1,5 @@
-//! The image that is copied: its manifests, each read once however many destinations want it.
+//! The image that is copied: its manifests, each read once however many destinations want it. What can't be read is an
+//! error for all of them, and isn't tried again for each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +27,7 @@ const MAX_ALL_BYTES: usize = 64 << 20;
 pub(crate) struct Source {
     pub(crate) session: Arc<Session>,
     pub(crate) reference: Reference,
-    digest: tokio::sync::Mutex<Option<Digest>>,
+    digest: tokio::sync::Mutex<Option<Result<Digest, Error>>>,
     manifests: Mutex<Manifests>,
 }
 
@@ -36,7 +37,15 @@ struct Manifests {
     bytes: usize,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Manifest>>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Result<Arc<Manifest>, Error>>>>;
+
+/// What came of reading, for the next who asks.
+fn again<T: Clone>(known: &Result<T, Error>) -> Result<T, Error> {
+    match known {
+        Ok(known) => Ok(known.clone()),
+        Err(error) => Err(error.repeated()),
+    }
+}
 
 impl Source {
     pub(crate) fn new(session: Arc<Session>, reference: Reference) -> Self {
@@ -49,33 +58,37 @@ impl Source {
             return Ok(digest.clone());
         }
         let mut known = self.digest.lock().await;
-        if let Some(digest) = &*known {
-            return Ok(digest.clone());
+        if let Some(known) = &*known {
+            return again(known);
         }
+        again(known.insert(self.look_up().await))
+    }
+
+    async fn look_up(&self) -> Result<Digest, Error> {
         let key = self.reference.manifest_key();
-        let digest = match self.session.head_manifest(key).await? {
-            Some(descriptor) => descriptor.digest,
-            // GET has words for what is missing.
-            None => {
-                let manifest = self.session.get_manifest(key).await?;
-                let digest = manifest.digest.clone();
-                self.keep(Arc::new(manifest))?;
-                digest
-            }
-        };
-        Ok(known.insert(digest).clone())
+        if let Some(descriptor) = self.session.head_manifest(key).await? {
+            return Ok(descriptor.digest);
+        }
+        // GET has words for what is missing.
+        let manifest = self.session.get_manifest(key).await?;
+        let digest = manifest.digest.clone();
+        self.keep(Arc::new(manifest))?;
+        Ok(digest)
     }
 
     /// A manifest of the image.
     pub(crate) async fn manifest(&self, digest: &Digest) -> Result<Arc<Manifest>, Error> {
         let slot = self.slot(digest)?;
         let mut known = slot.lock().await;
-        if let Some(manifest) = &*known {
-            return Ok(manifest.clone());
+        if let Some(known) = &*known {
+            return again(known);
         }
-        let manifest = Arc::new(self.session.get_manifest(digest.as_str()).await?);
-        self.account(&manifest)?;
-        Ok(known.insert(manifest).clone())
+        let read = async {
+            let manifest = Arc::new(self.session.get_manifest(digest.as_str()).await?);
+            self.account(&manifest)?;
+            Ok(manifest)
+        };
+        again(known.insert(read.await))
     }
 
     /// A manifest that an index names, which must have the size that the index says.
@@ -112,7 +125,7 @@ impl Source {
         self.account(&manifest)?;
         let slot = self.slot(&manifest.digest)?;
         if let Ok(mut known) = slot.try_lock() {
-            *known = Some(manifest);
+            *known = Some(Ok(manifest));
         }
         Ok(())
     }

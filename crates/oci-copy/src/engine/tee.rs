@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::select_all;
+use futures::future::{join_all, select_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -83,7 +83,16 @@ impl Fan {
                 legs.push(leg);
             }
         }
-        tokio::spawn(drive(self.source.clone(), self.permits.clone(), group.blob.clone(), legs));
+        let ends: Vec<_> = legs.iter().map(|leg| leg.messages.clone()).collect();
+        let reading = drive(self.source.clone(), self.permits.clone(), group.blob.clone(), legs);
+        tokio::spawn(async move {
+            // Nobody listens any more: then there is nothing to read, and nothing to try again.
+            let all_gone = join_all(ends.iter().map(mpsc::UnboundedSender::closed));
+            tokio::select! {
+                () = reading => {}
+                _ = all_gone => {}
+            }
+        });
     }
 }
 
@@ -231,9 +240,18 @@ fn leg(source: &Arc<Session>) -> (Leg, Branch) {
 
 impl Branch {
     /// Waits until there is something to send. Whoever waited for it may take a permit for the sending.
-    pub(crate) async fn ready(&mut self) {
-        if let From::Common { messages, first: first @ None } = &mut self.from {
-            *first = messages.recv().await;
+    ///
+    /// # Errors
+    /// If nothing comes: then nothing need be sent.
+    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
+        let From::Common { messages, first } = &mut self.from else { return Ok(()) };
+        match messages.recv().await {
+            Some(Message::Failed(error)) => Err(error),
+            None => Err(self.source.reader_is_gone()),
+            some => {
+                *first = some;
+                Ok(())
+            }
         }
     }
 
@@ -267,8 +285,8 @@ impl Branch {
 /// Reads a blob for several destinations, until all have it or have gone.
 async fn drive(source: Arc<Session>, permits: Arc<Semaphore>, blob: Blob, mut legs: Vec<Leg>) {
     let _permit = permits.acquire().await;
-    let opened = async { source.open_blob(&blob, source.registry.limits.reads.acquire().await).await }.await;
-    let mut reader = match opened {
+    let read = source.registry.limits.reads.acquire().await;
+    let mut reader = match source.open_blob(&blob, read).await {
         Ok(reader) => reader,
         Err(error) => return fail(&legs, &error),
     };

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use oci_copy::{Engine, ErrorKind, RegistryConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::scene::{Scene, patient};
+use crate::scene::{Scene, hurried};
 use crate::support::{Registry, request};
 
 /// Counts what it gives out, and never ends.
@@ -27,6 +27,8 @@ fn endless(sent: &Arc<AtomicUsize>, piece: usize, pause: Duration) -> Body {
     }))
 }
 
+/// Between two bytes that come in time, by far.
+const DRIP: Duration = Duration::from_millis(20);
 /// More than is ever read of a body, with what buffers on the way may hold.
 const MUCH: usize = 64 << 20;
 
@@ -67,10 +69,11 @@ async fn a_length_that_nothing_has_is_refused_before_it_is_read() {
 #[tokio::test]
 async fn a_body_that_drips_for_ever_is_given_up() {
     // Each piece comes in time; all of it never does.
-    for (status, part) in [(200, "/manifests/"), (500, "/manifests/"), (401, "/manifests/"), (200, "/tags/")] {
-        let scene = Scene::basic().await;
+    let cases = [(200, "/manifests/"), (500, "/manifests/"), (401, "/manifests/"), (200, "/tags/")];
+    let ends = cases.map(|(status, part)| async move {
+        let scene = Scene::basic().await.in_a_hurry();
         scene.answers(move |seen| {
-            let body = || endless(&Arc::default(), 1, Duration::from_millis(100));
+            let body = || endless(&Arc::default(), 1, DRIP);
             let mut headers = HeaderMap::new();
             headers.insert("www-authenticate", "Basic".parse().unwrap());
             let status = StatusCode::from_u16(status).unwrap();
@@ -85,7 +88,8 @@ async fn a_body_that_drips_for_ever_is_given_up() {
             }
         });
         assert!(ended.await.is_ok(), "{part} {status}");
-    }
+    });
+    futures::future::join_all(ends).await;
 }
 
 #[tokio::test]
@@ -154,7 +158,7 @@ async fn token(answer: impl Fn() -> Response + Send + Sync + 'static) -> (ErrorK
             _ => (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge.clone())]).into_response(),
         })
     });
-    let error = patient(&[&registry], &registry).resolve(&registry.reference("a:v1")).await.unwrap_err();
+    let error = hurried(&[&registry], &registry).resolve(&registry.reference("a:v1")).await.unwrap_err();
     (error.kind(), format!("{error} {error:?}"))
 }
 
@@ -185,7 +189,7 @@ async fn a_token_without_an_end_is_not_read_for_ever() {
     let (kind, _) = token(move || endless(&counter, 64 << 10, Duration::ZERO).into_response()).await;
     assert_eq!(kind, ErrorKind::Protocol);
     assert!(sent.load(Ordering::SeqCst) < (2 << 20) + MUCH);
-    let dripping = token(|| endless(&Arc::default(), 1, Duration::from_millis(100)).into_response());
+    let dripping = token(|| endless(&Arc::default(), 1, DRIP).into_response());
     let (kind, _) = tokio::time::timeout(Duration::from_secs(60), dripping).await.expect("it is given up");
     assert_eq!(kind, ErrorKind::Timeout);
 }
@@ -208,7 +212,7 @@ async fn raw(first: &'static [u8], again: &'static [u8]) -> (Engine, String) {
     });
     let registry = Registry::unserved(host.clone());
     let config = RegistryConfig::new(&host).unwrap().endpoint(&format!("http://{host}")).unwrap();
-    (patient(&[], &registry).with_registry(config).unwrap(), host)
+    (hurried(&[], &registry).with_registry(config).unwrap(), host)
 }
 
 #[tokio::test]
@@ -224,14 +228,15 @@ async fn what_is_no_answer_at_all_ends_with_an_error() {
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n", b""),
         (b"HTTP/9.9 200 OK\r\n\r\n", b""),
     ];
-    for (first, again) in cases {
+    let ends = cases.map(|(first, again)| async move {
         let (engine, host) = raw(first, again).await;
         let case = String::from_utf8_lossy(if first.is_empty() { again } else { first });
         let resolve = async { engine.list_tags(&format!("{host}/a").parse().unwrap()).await };
         let result = tokio::time::timeout(Duration::from_secs(60), resolve).await.expect(&case);
         let error = result.expect_err(&case);
         assert!(error.to_string().contains(&host) && error.to_string().len() < 1_000, "{case}: {error}");
-    }
+    });
+    futures::future::join_all(ends).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A registry that means harm, one that is copied to or from, and somebody who should hear of nothing.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -89,6 +90,12 @@ impl Scene {
         Self::set(|_, _| "Basic realm=\"x\"".to_owned()).await
     }
 
+    /// With an engine that gives up sooner, where giving up is what is tested.
+    pub(crate) fn in_a_hurry(mut self) -> Self {
+        self.engine = hurried(&[&self.hostile, &self.honest], &self.hostile);
+        self
+    }
+
     /// Lets the hostile registry answer whoever has shown the password.
     pub(crate) fn answers(&self, answer: impl Fn(&Seen) -> Option<Response> + Send + Sync + 'static) {
         self.hostile.hook(move |seen| seen.header("authorization").and_then(|_| answer(seen)));
@@ -128,11 +135,20 @@ impl Scene {
 
 /// An engine with the hostile registry's password, which doesn't wait long.
 pub(crate) fn patient(registries: &[&Registry], owner: &Registry) -> Engine {
+    waiting(Duration::from_millis(1500), registries, owner)
+}
+
+/// The same for answers that never end: it has to wait until it has waited enough.
+pub(crate) fn hurried(registries: &[&Registry], owner: &Registry) -> Engine {
+    waiting(Duration::from_millis(400), registries, owner)
+}
+
+fn waiting(long: Duration, registries: &[&Registry], owner: &Registry) -> Engine {
     let engine = engine_with(registries, |config| {
         config.retry.max_tries = 2;
-        config.response_timeout = std::time::Duration::from_millis(1500);
-        config.idle_timeout = std::time::Duration::from_millis(1500);
-        config.connect_timeout = std::time::Duration::from_millis(1500);
+        config.response_timeout = long;
+        config.idle_timeout = long;
+        config.connect_timeout = long;
     });
     let credentials = Credentials::new("user", PASSWORD);
     engine.with_credentials(Arc::new(StaticCredentials::new(&owner.host, credentials)))

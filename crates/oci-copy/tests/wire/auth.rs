@@ -269,6 +269,32 @@ async fn credentials_that_were_renewed_meanwhile_are_asked_for_again() {
     assert_eq!(source.0.load(Ordering::SeqCst), 3);
 }
 
+#[tokio::test]
+async fn a_password_that_ran_out_halfway_through_a_copy_does_not_end_it() {
+    // As ECR says it, without a challenge; and as others do.
+    for forbidden in [true, false] {
+        let (source, destination) = (Registry::start().await, Registry::start().await);
+        destination.create("b");
+        let image = source.put_image("a", Some("v1"), "one");
+        let (puts, old, new) = (AtomicUsize::new(0), basic("AWS", "password-0"), basic("AWS", "password-1"));
+        destination.hook(move |seen| {
+            let upload = seen.method == "PUT" && seen.path.contains("blobs");
+            let before = puts.fetch_add(usize::from(upload), Ordering::SeqCst);
+            let password = seen.header("authorization");
+            let good = password == Some(&new) || (password == Some(&old) && before == 0);
+            (!good).then(|| match password {
+                Some(_) if forbidden => error(403, "DENIED", "Your authorization token has expired."),
+                _ => unauthorized("Basic realm=\"x\"".to_owned()),
+            })
+        });
+        let rotating = Arc::new(Rotating(AtomicUsize::new(0)));
+        let copy = request(&source, "a:v1", &destination, "b:v1").destination_credentials(rotating.clone());
+        engine(&[&source, &destination]).copy(copy).await.unwrap();
+        assert_eq!(destination.tag("b", "v1"), Some(image.digest.to_string()));
+        assert_eq!(rotating.0.load(Ordering::SeqCst), 2, "asked twice, however many were refused");
+    }
+}
+
 struct Failing;
 
 #[async_trait]

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use axum::body::Body;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use oci_copy::{CopyRequest, Descriptor, DestinationIndex, Digest, Repository, media_type};
+use axum::response::IntoResponse;
+use oci_copy::{Descriptor, DestinationIndex, Digest, Repository, media_type};
 
 use crate::support::{Registry, engine, engine_with, request};
 
@@ -76,86 +75,6 @@ async fn a_blob_of_one_registry_is_never_mounted_for_an_image_of_another() {
     let report = engine.copy(request(&stranger, "a:v1", &destination, "c:v1")).await.unwrap();
     assert_eq!((report.blobs_mounted, report.blobs_copied), (0, 3));
     assert!(destination.seen().iter().all(|seen| !seen.query.contains("mount=")));
-}
-
-#[tokio::test]
-async fn several_destinations_cost_the_source_one_read_of_everything() {
-    let source = Registry::start().await;
-    let others = [Registry::start().await, Registry::start().await, Registry::start().await];
-    let images = [source.put_image("a", None, "one"), source.put_image("a", None, "two")];
-    let index = source.put_index("a", Some("v1"), &[&images[0], &images[1]]);
-    others.iter().for_each(|other| other.create("b"));
-    let engine = engine(&[&source, &others[0], &others[1], &others[2]]);
-    let destinations: Vec<_> = others.iter().map(|other| other.reference("b:v1")).collect();
-    let copy = CopyRequest::new(source.reference("a:v1"), destinations[0].clone());
-    for report in engine.copy_to_all(copy, destinations).await {
-        assert_eq!(report.unwrap().blobs_copied, 6);
-    }
-    for other in &others {
-        assert_eq!(other.tag("b", "v1"), Some(index.to_string()));
-    }
-    assert_eq!((source.count("GET", "blobs"), source.count("GET", "manifests")), (6, 3));
-}
-
-#[tokio::test]
-async fn a_destination_that_fails_or_has_it_all_does_not_keep_the_others_from_reading_once() {
-    let source = Registry::start().await;
-    let others = [Registry::start().await, Registry::start().await, Registry::start().await, Registry::start().await];
-    let image = source.put_image("a", Some("v1"), "one");
-    others.iter().for_each(|other| other.create("b"));
-    let engine = engine(&[&source, &others[0], &others[1], &others[2], &others[3]]);
-    engine.copy(request(&source, "a:v1", &others[3], "b:v1")).await.unwrap();
-    source.forget_seen();
-    others[0].hook(|seen| (seen.method == "POST").then(|| StatusCode::FORBIDDEN.into_response()));
-    let destinations: Vec<_> = others.iter().map(|other| other.reference("b:v1")).collect();
-    let copy = CopyRequest::new(source.reference("a:v1"), destinations[0].clone());
-    let reports = engine.copy_to_all(copy, destinations).await;
-    assert_eq!(reports.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true, true]);
-    assert_eq!(others[1].tag("b", "v1"), Some(image.digest.to_string()));
-    assert_eq!(source.count("GET", "blobs"), 3);
-}
-
-/// The first bytes of a body, and then nothing but a broken connection.
-fn broken_off(content: &[u8]) -> Response {
-    let (first, length) = (content[..content.len() / 2].to_vec(), content.len());
-    let pieces = futures::stream::unfold(Some(first), |first| async move {
-        match first {
-            Some(first) => Some((Ok(first), None)),
-            None => {
-                // The first part goes out before the connection breaks.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                Some((Err(std::io::Error::other("broken off")), None))
-            }
-        }
-    });
-    Response::builder().header("content-length", length).body(Body::from_stream(pieces)).unwrap()
-}
-
-#[tokio::test]
-async fn a_blob_that_breaks_off_goes_on_from_there_in_the_same_upload() {
-    for ranges in [true, false] {
-        let (source, destination) = two().await;
-        if ranges {
-            source.enable_ranges();
-        }
-        let image = source.put_image("a", Some("v1"), "one");
-        let (layer, content) = (image.layers[1].clone(), "layer two of one".repeat(3000));
-        source.hook_times(
-            1,
-            move |seen| seen.method == "GET" && seen.path.contains(layer.as_str()),
-            move || broken_off(content.as_bytes()),
-        );
-        let report =
-            engine(&[&source, &destination]).copy(request(&source, "a:v1", &destination, "b:v1")).await.unwrap();
-        assert_eq!(report.blobs_copied, 3);
-        assert_eq!(destination.tag("b", "v1"), Some(image.digest.to_string()));
-        assert_eq!(destination.count("POST", "uploads"), 3, "ranges: {ranges}");
-        let reads: Vec<_> =
-            source.seen().into_iter().filter(|seen| seen.path.contains(image.layers[1].hex())).collect();
-        assert_eq!(reads.len(), 2);
-        assert_eq!(reads[1].header("range"), Some("bytes=24000-"));
-        assert_eq!(reads[1].status, if ranges { 206 } else { 200 });
-    }
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_blob_that_is_too_long_or_too_short_is_never_committed() {
 }
 
 #[tokio::test]
-async fn a_blob_that_breaks_off_is_read_again_into_a_new_upload() {
+async fn a_blob_that_breaks_off_twice_is_read_again_into_the_same_upload() {
     let (source, destination) = two().await;
     let image = source.put_image("a", Some("v1"), "one");
     let (layer, content) = (image.layers[1].clone(), "layer two of one".repeat(3000).into_bytes());
@@ -89,7 +89,7 @@ async fn a_blob_that_breaks_off_is_read_again_into_a_new_upload() {
     assert_eq!(report.blobs_copied, 3);
     assert_eq!(destination.tag("b", "v1"), Some(image.digest.to_string()));
     assert_eq!(source.count("GET", image.layers[1].as_str()), 3);
-    assert_eq!(destination.count("POST", "uploads"), 5, "each try has an upload of its own");
+    assert_eq!(destination.count("POST", "uploads"), 3);
 }
 
 #[tokio::test]

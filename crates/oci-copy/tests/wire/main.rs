@@ -8,6 +8,8 @@ mod faults;
 mod lookups;
 mod reach;
 mod referrers;
+mod resume;
+mod several;
 mod subset;
 mod support;
 mod tls;
