@@ -11,6 +11,7 @@ mod aws;
 mod errors;
 mod lifecycle;
 mod mirror;
+mod mirror_selection;
 mod moto;
 mod ownership;
 mod plan;
