@@ -46,8 +46,8 @@ pub struct ImageMirrorStatus {
     pub destinations: Vec<DestinationStatus>,
 }
 
-/// How many tags the source has, and what became of them. An image counts as mirrored or kept when it is in all destinations,
-/// and as failed or waiting when it is in one.
+/// How many tags the source has, and what became of them. An image counts as mirrored when all destinations have it, and as
+/// kept, waiting or failed when it is so in one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorCounts {

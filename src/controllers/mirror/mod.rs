@@ -58,7 +58,7 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
         context.report(mirror.as_ref(), status, &Outcome::Suspended).await?;
         return Ok(Action::await_change());
     }
-    let timing = match Timing::of(&mirror.spec) {
+    let timing = match Timing::of(&mirror.spec, Timestamp::now()) {
         Ok(timing) => timing,
         Err(failure) => return fail(&mirror, &context, failure).await,
     };

@@ -22,10 +22,13 @@ pub(super) enum Timing {
 
 impl Timing {
     /// The timing of a spec.
-    pub(super) fn of(spec: &ImageMirrorSpec) -> Result<Self, Failure> {
+    pub(super) fn of(spec: &ImageMirrorSpec, now: Timestamp) -> Result<Self, Failure> {
         let Some(schedule) = &spec.schedule else { return Ok(Self::Every(duration("interval", &spec.interval)?)) };
         let zone = spec.time_zone.as_deref().unwrap_or("UTC");
-        let crontab = cronexpr::parse_crontab(&format!("{schedule} {zone}")).map_err(|error| {
+        let read = cronexpr::parse_crontab(&format!("{schedule} {zone}"));
+        // One such as the 30th of February has no next time; it is searched for over four years.
+        let checked = read.and_then(|crontab| crontab.find_next(cronexpr::MakeTimestamp(now)).map(|_| crontab));
+        let crontab = checked.map_err(|error| {
             // Above the last line of its words stands the schedule again.
             let words = error.to_string();
             let words = words.lines().last().unwrap_or_default().trim_start_matches([' ', '^']).to_owned();
@@ -44,7 +47,6 @@ impl Timing {
             Self::Every(interval) => now.checked_add(jittered(*interval, uid, now.as_second().unsigned_abs())).ok(),
             Self::Cron(crontab) => crontab.find_next(cronexpr::MakeTimestamp(now)).ok().map(|time| time.timestamp()),
         };
-        // A schedule without a next time, such as the 30th of February, is one that somebody will correct.
         next.unwrap_or_else(|| now + SignedDuration::from_hours(24))
     }
 }
@@ -109,11 +111,12 @@ mod tests {
     }
 
     fn scheduled(schedule: &str, zone: Option<&str>) -> Result<Timing, Failure> {
-        Timing::of(&ImageMirrorSpec {
+        let spec = ImageMirrorSpec {
             schedule: Some(schedule.to_owned()),
             time_zone: zone.map(str::to_owned),
             ..ImageMirrorSpec::default()
-        })
+        };
+        Timing::of(&spec, at(0))
     }
 
     fn next(schedule: &str, zone: Option<&str>, now: &str) -> String {
@@ -154,9 +157,12 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_or_no_time_zone_is_refused() {
-        for (schedule, zone) in
-            [("99 3 * * *", None), ("every day at three o'clock", None), ("0 3 * * *", Some("Europe/Atlantis"))]
-        {
+        for (schedule, zone) in [
+            ("99 3 * * *", None),
+            ("0 0 30 2 *", None),
+            ("every day at three o'clock", None),
+            ("0 3 * * *", Some("Europe/Atlantis")),
+        ] {
             let failure = scheduled(schedule, zone).expect_err(schedule);
             assert_eq!(failure.reason, Reason::InvalidSpec);
             assert!(failure.message.contains(schedule) && !failure.message.contains('\n'), "{failure}");
