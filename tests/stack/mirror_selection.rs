@@ -5,7 +5,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::support::{Namespace, Stack, eventually, has_reason, message, push, unique};
+use crate::support::{Namespace, Stack, env, eventually, has_reason, message, push, unique};
 
 const SMALL: &[&str] = &["--layers", "1", "--layer-size", "1024"];
 
@@ -248,5 +248,56 @@ async fn of_two_mirrors_that_write_the_same_tag_the_older_writes() {
     assert!(words.contains("/older"), "{words}");
     assert_eq!(stack.digest_in_ecr(&name, "1").await, Some(first));
     assert!(stack.digest_in_ecr(&name, "2").await.is_some(), "the other tag is nobody else's");
+    namespace.cleanup().await;
+}
+
+/// Runs `ecr-operator plan --images` on the manifest of one mirror, which reaches Docker Hub's stand-in.
+async fn plan(namespace: &str, spec: &str) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = directory.path().join("mirror.yaml");
+    let spec = spec.replace('\n', "\n  ");
+    let head = "apiVersion: ecr-operator.io/v1alpha1\nkind: ImageMirror";
+    std::fs::write(&manifest, format!("{head}\nmetadata: {{name: image, namespace: {namespace}}}\nspec:\n  {spec}\n"))
+        .unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_ecr-operator"))
+        .args(["plan", "--images", "-f"])
+        .arg(&manifest)
+        .args(["--registries-config", &env("REGISTRIES_CONFIG")])
+        .env("DOCKER_CONFIG", directory.path())
+        .output()
+        .await
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn a_plan_says_which_images_would_be_copied_and_copies_none() {
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("planned").await;
+    let repository = source();
+    let digests = push_all(&repository, 220, &["1.24.0", "1.25.0", "latest"]).await;
+    let spec = mirror(&repository, "tags: {semver: '>=1.25'}");
+    let (code, text) = plan(&namespace.name, &spec).await;
+    assert_eq!(code, Some(2), "{text}");
+    for words in [
+        format!("+ copy docker.io/{repository}:1.25.0 ({}), selected by filters", digests[1]),
+        "not selected (semver), 1 of them".to_owned(),
+        "not selected (not a version), 1 of them".to_owned(),
+        "1 tags and digests are selected of 3 in the source; 0 are there already".to_owned(),
+    ] {
+        assert!(text.contains(&words), "{words}: {text}");
+    }
+    assert!(!stack.repository_exists(&destination(&repository)).await);
+
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    namespace.ready::<ImageMirror>("image").await;
+    let (code, text) = plan(&namespace.name, &spec).await;
+    assert_eq!(code, Some(0), "after the mirror has done it: {text}");
+    assert!(text.contains("1 are there already"), "{text}");
+    let moved = push_all(&repository, 230, &["1.25.0"]).await.remove(0);
+    let (code, text) = plan(&namespace.name, &spec).await;
+    assert_eq!(code, Some(2));
+    assert!(text.contains(&format!("~ move 1.25.0 from {} to {moved}", digests[1])), "{text}");
     namespace.cleanup().await;
 }

@@ -13,6 +13,7 @@ pub(crate) mod names;
 mod observe;
 mod plan;
 mod prepare;
+pub(crate) mod preview;
 mod released;
 mod rivals;
 mod schedule;
@@ -33,6 +34,7 @@ use super::failure::Failure;
 use super::report::Outcome;
 use super::{Error, next};
 use crate::api::ImageMirror;
+use crate::api::conditions::Reason;
 pub(crate) use child::children;
 pub use copier::{Copier, CopierError};
 use schedule::Timing;
@@ -44,6 +46,20 @@ const MOST_SELECTED: usize = 2_000;
 /// Whether a name in a list of tags and digests is a digest. Tags have no colon.
 fn is_digest(name: &str) -> bool {
     name.contains(':')
+}
+
+/// Refuses a selection that is too large for a mirror. `found` is how many tags the source has.
+fn check_count(selected: usize, found: Option<usize>) -> Result<(), Failure> {
+    if selected <= MOST_SELECTED {
+        return Ok(());
+    }
+    let of = found.map_or_else(String::new, |found| format!(" of the source's {found}"));
+    Err(Failure::stalled(
+        Reason::TooManyTags,
+        format!(
+            "spec.tags selects {selected} tags{of}, and a mirror takes {MOST_SELECTED} at most: nothing was copied; narrow it, with latest for one, or use several mirrors"
+        ),
+    ))
 }
 
 /// Reconciles one ImageMirror.

@@ -15,7 +15,7 @@ use super::plan::{self, Step, Terms};
 use super::prepare::{Destination, Prepared};
 use super::selection::newest_first;
 use super::status::{DestinationOutcome, Looked};
-use super::{MOST_SELECTED, apply, is_digest, released, rivals};
+use super::{apply, is_digest, released, rivals};
 use crate::api::conditions::Reason;
 use crate::api::{DestinationStatus, ImageMirror, ImageMirrorStatus, OnTagChange, RELEASE, SeenDigest, TagState};
 use crate::controllers::Error;
@@ -97,16 +97,7 @@ async fn select(
         false => known_selection(mirror, prepared),
     };
     selected.tags.extend(mirror.spec.digests.iter().cloned());
-    let count = selected.tags.len();
-    if count > MOST_SELECTED {
-        return Err(Failure::stalled(
-            Reason::TooManyTags,
-            format!(
-                "spec.tags selects {count} of {} tags, and a mirror takes {MOST_SELECTED} at most: nothing was copied; narrow it, with latest for one, or use several mirrors",
-                selected.found.unwrap_or(count)
-            ),
-        ));
-    }
+    super::check_count(selected.tags.len(), selected.found)?;
     Ok(selected)
 }
 
@@ -121,7 +112,10 @@ fn known_selection(mirror: &ImageMirror, prepared: &Prepared) -> Selected {
 }
 
 /// References to tags and digests of a repository.
-fn references(repository: &Repository, names: &[String]) -> Result<BTreeMap<String, Reference>, ReferenceError> {
+pub(super) fn references(
+    repository: &Repository,
+    names: &[String],
+) -> Result<BTreeMap<String, Reference>, ReferenceError> {
     names
         .iter()
         .map(|name| {
@@ -285,7 +279,7 @@ async fn crowded_out(ecr: &Ecr, repository: &str, source: &Digests, present: &Di
 }
 
 /// The tags of a source that a policy has no room for. The newest matter most.
-fn left_out(policy: &Policy, source: &Digests) -> BTreeMap<String, String> {
+pub(super) fn left_out(policy: &Policy, source: &Digests) -> BTreeMap<String, String> {
     let mut images: Vec<Vec<&str>> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
     for tag in newest_first(source.keys().map(String::as_str).filter(|name| !is_digest(name))) {
