@@ -11,6 +11,10 @@ pub const FINALIZER: &str = "ecr-operator.io/finalizer";
 /// Give this annotation any new value to have the object reconciled now.
 pub const SYNC_AT: &str = "ecr-operator.io/sync-at";
 
+/// On an ImageMirror with `tags.minAge`: `<digest>` or `<tag>@<digest>`, or several with commas between them, are mirrored at
+/// once.
+pub const RELEASE: &str = "ecr-operator.io/release";
+
 /// The label value by which objects that the operator wrote are recognised.
 pub const MANAGED_BY: &str = "ecr-operator";
 

@@ -70,6 +70,16 @@ pub enum Reason {
     RateLimited,
     /// A destination tag exists, is immutable and names another image.
     TagImmutable,
+    /// The tag moved upstream, and `onTagChange` says to keep what is there.
+    TagMoved,
+    /// The digest has not been seen for as long as `minAge` asks for.
+    TooYoung,
+    /// More tags are selected than one mirror takes.
+    TooManyTags,
+    /// The destination's lifecycle policy would take the image away again.
+    LifecycleConflict,
+    /// A digest was let through before its `minAge`. Of events only.
+    Released,
     /// Bytes that a registry sent are not what their digest says.
     DigestMismatch,
     /// A copy failed for another reason; the message has the registry's answer.
@@ -117,6 +127,11 @@ impl Reason {
             Self::SourceUnauthorized => "SourceUnauthorized",
             Self::RateLimited => "RateLimited",
             Self::TagImmutable => "TagImmutable",
+            Self::TagMoved => "TagMoved",
+            Self::TooYoung => "TooYoung",
+            Self::TooManyTags => "TooManyTags",
+            Self::LifecycleConflict => "LifecycleConflict",
+            Self::Released => "Released",
             Self::DigestMismatch => "DigestMismatch",
             Self::CopyFailed => "CopyFailed",
             Self::SomeTagsFailed => "SomeTagsFailed",

@@ -1,11 +1,11 @@
 //! `ImageMirror`: a source repository, which of its tags, and the registries they are mirrored to.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{CommonStatus, RegistryRef, SecretRef, has_status};
+use super::common::{RegistryRef, SecretRef, has_status};
+use super::mirror_status::ImageMirrorStatus;
 use super::repository::RepositorySettings;
 
 /// A source repository, which of its tags, and the registries they are mirrored to.
@@ -25,6 +25,7 @@ use super::repository::RepositorySettings;
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.source.image"),
     printcolumn(name = "Mirrored", type_ = "string", json_path = ".status.mirrored"),
     printcolumn(name = "Last sync", type_ = "date", json_path = ".status.lastSyncTime"),
+    printcolumn(name = "Next sync", type_ = "string", json_path = ".status.nextSyncTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -33,12 +34,21 @@ use super::repository::RepositorySettings;
         json_path = ".status.conditions[?(@.type=='Ready')].message"
     )
 )]
+#[x_kube(validation = Rule::new("has(self.digests) || (has(self.tags) && (has(self.tags.names) || has(self.tags.include) || has(self.tags.regex) || has(self.tags.semver) || has(self.tags.latest)))").message("nothing is selected: give tags.names, tags.include, tags.regex, tags.semver, tags.latest or digests"))]
 pub struct ImageMirrorSpec {
     /// Where the images come from.
     pub source: MirrorSource,
 
-    /// Which tags are mirrored.
+    /// Which tags are mirrored. What they select beside `names` is what every given condition accepts.
+    #[serde(default, skip_serializing_if = "TagSelection::is_empty")]
     pub tags: TagSelection,
+
+    /// Images that are mirrored by digest, without a tag and with all their platforms, whether or not a tag of the source
+    /// names them. At most 250.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 250), inner(length(max = 71)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(d, d.matches('^sha256:[0-9a-f]{64}$'))").message("digests must look like sha256: and 64 hexadecimal digits"))]
+    pub digests: Vec<String>,
 
     /// Platforms to mirror, as `os/architecture` or `os/architecture/variant`. Default: all, and then every digest stays
     /// the upstream one. With a list, an index is rewritten to hold these platforms only and so gets a digest of its own,
@@ -53,12 +63,37 @@ pub struct ImageMirrorSpec {
     #[schemars(length(min = 1, max = 10))]
     pub destinations: Vec<MirrorDestination>,
 
-    /// How often the source is looked at, at least 10 seconds: `30s`, `10m`, `1h`, `24h`. An unchanged tag costs one HEAD
-    /// request at the source and one at each destination.
+    /// What happens when a tag names another image at the source than the one that was mirrored.
+    #[serde(default)]
+    pub on_tag_change: OnTagChange,
+
+    /// Before a tag moves in a destination, what it names there gets this tag too: `{tag}-{digest12}`. `{tag}` is the tag,
+    /// `{digest12}` the first 12 digits of the digest that it names there, `{digest}` all 64. The pattern needs one of the
+    /// two digests. Default: no such tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new("(self.contains('{digest12}') || self.contains('{digest}')) && self.replace('{tag}', 't').replace('{digest12}', 'd').replace('{digest}', 'd').matches('^[a-zA-Z0-9_][a-zA-Z0-9._-]*$')").message("backupTag must be a tag with {digest12} or {digest} in it, such as {tag}-{digest12}; {tag} may be in it too"))]
+    pub backup_tag: Option<String>,
+
+    /// How often the source is looked at, at least 10 seconds: `30s`, `10m`, `1h`, `24h`. Up to a tenth is added, so that
+    /// mirrors spread. An unchanged tag costs one HEAD request at the source.
     #[serde(default = "default_interval")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('720h')").message("interval must be a duration from 10s to 720h, such as 30m or 1h30m"))]
     pub interval: String,
+
+    /// When the source is looked at, in place of `interval`: minute, hour, day of the month, month, day of the week, as cron
+    /// has them. `0 3 * * *` is every day at three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new("self.matches('^[^ ]+( [^ ]+){4}$')").message("schedule must have five fields with a space between them, such as 0 3 * * *"))]
+    pub schedule: Option<String>,
+
+    /// The time zone of `schedule`, by its name in the IANA database: `Europe/Berlin`. Default: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9_+-]+(/[a-zA-Z0-9_+-]+)*$')").message("timeZone must be a name such as Europe/Berlin or UTC"))]
+    pub time_zone: Option<String>,
 
     /// Stops looking and copying while true. What was mirrored stays.
     #[serde(default)]
@@ -90,11 +125,82 @@ pub struct MirrorSource {
 /// Which tags are mirrored.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.exclude) || has(self.include) || has(self.regex) || has(self.semver) || has(self.latest)").message("tags.exclude takes away from what include, regex, semver or latest select: give one of them"),
+    validation = Rule::new("!has(self.prereleases) || !self.prereleases || has(self.semver) || has(self.latest)").message("tags.prereleases is about versions: give semver or latest too")
+)]
 pub struct TagSelection {
-    /// These tags. At most 250.
+    /// These tags, whatever the other conditions say. At most 250.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 250), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = Rule::new("self.all(t, t.matches('^[a-zA-Z0-9_][a-zA-Z0-9._-]*$'))").message("tags.names: a tag is letters, digits, '_', '.' and '-', and begins with neither '.' nor '-'"))]
     pub names: Vec<String>,
+
+    /// Tags that match one of these globs: `*` stands for any characters, `?` for one. At most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 128)))]
+    #[x_kube(validation = Rule::new("self.all(t, t.matches('^[a-zA-Z0-9._*?-]+$'))").message("tags.include: a glob is letters, digits, '_', '.' and '-', with the wildcards * and ?"))]
+    pub include: Vec<String>,
+
+    /// No tag that matches one of these globs, unless `names` has it. At most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 128)))]
+    #[x_kube(validation = Rule::new("self.all(t, t.matches('^[a-zA-Z0-9._*?-]+$'))").message("tags.exclude: a glob is letters, digits, '_', '.' and '-', with the wildcards * and ?"))]
+    pub exclude: Vec<String>,
+
+    /// Tags in which this regular expression is found; `^` and `$` tie it to their ends. If it has a group named `version`,
+    /// that part of the tag is what `semver` and `latest` read: `^(?<version>[0-9.]+)-alpine$`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub regex: Option<String>,
+
+    /// Tags that are versions in this range: `>=1.25, <2`, `1.27.x`, `~1.2`, `^1.2`, `1.2 - 1.4`, `>=1 <2 || >=3`. A `v` before
+    /// a version does not matter, `1.27` as a tag is 1.27.0, and one number alone is no version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub semver: Option<String>,
+
+    /// Whether `semver` and `latest` take prereleases too. By the rules of semantic versions every version with a suffix is
+    /// one: `1.28.0-rc.1`, and `1.27.3-alpine` as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prereleases: bool,
+
+    /// Only so many of the tags that the other conditions accept: the newest by version. Where none of them is a version,
+    /// they are ordered by name, with runs of digits as numbers. At most 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub latest: Option<u32>,
+
+    /// A tag is mirrored once its digest has been seen unchanged for so long, from 10 seconds to 8760 hours: `72h`. A tag that
+    /// moves starts anew. The annotation `ecr-operator.io/release` lets a digest through at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')").message("tags.minAge must be a duration from 10s to 8760h, such as 72h"))]
+    pub min_age: Option<String>,
+}
+
+impl TagSelection {
+    /// Whether it says nothing at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it has conditions that select tags of a list.
+    pub fn has_filters(&self) -> bool {
+        !self.include.is_empty() || self.regex.is_some() || self.semver.is_some() || self.latest.is_some()
+    }
+}
+
+/// What happens when a tag names another image at the source than the one that was mirrored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OnTagChange {
+    /// The tag moves in the destination too.
+    #[default]
+    Copy,
+    /// The destination keeps what it has; the status and an event tell.
+    Warn,
+    /// The destination keeps what it has.
+    Ignore,
 }
 
 /// A repository that images are mirrored to.
@@ -106,11 +212,12 @@ pub struct MirrorDestination {
     #[serde(default)]
     pub registry_ref: RegistryRef,
 
-    /// Name of the repository in ECR, 2 to 256 characters. Default: `<source host>/<source path>`, such as
+    /// Name of the repository in ECR, 2 to 256 characters. `{host}` stands for the source's host, `{path}` for its path,
+    /// `{name}` for the path's last part, `{namespace}` for the mirror's namespace. Default: `{host}/{path}`, such as
     /// `docker.io/library/nginx`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 256))]
-    #[x_kube(validation = Rule::new("self.matches('^([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$')").message("repositoryName must be lower-case letters and digits, with single '.', '_' or '-' inside, in parts separated by '/'"))]
+    #[x_kube(validation = Rule::new("self.replace('{host}', 'h').replace('{path}', 'p').replace('{name}', 'n').replace('{namespace}', 's').matches('^([a-z0-9]+([._-][a-z0-9]+)*/)*[a-z0-9]+([._-][a-z0-9]+)*$')").message("repositoryName must be lower-case letters and digits, with single '.', '_' or '-' inside, in parts separated by '/'; {host}, {path}, {name} and {namespace} may stand in it"))]
     pub repository_name: Option<String>,
 
     /// How the repository is set up. It is an EcrRepository that this mirror owns.
@@ -137,100 +244,17 @@ impl Default for ImageMirrorSpec {
         Self {
             source: MirrorSource::default(),
             tags: TagSelection::default(),
+            digests: Vec::new(),
             platforms: None,
             destinations: default_destinations(),
+            on_tag_change: OnTagChange::default(),
+            backup_tag: None,
             interval: default_interval(),
+            schedule: None,
+            time_zone: None,
             suspend: false,
         }
     }
-}
-
-/// What is mirrored, and what the mirror waits for.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageMirrorStatus {
-    #[allow(missing_docs)]
-    #[serde(flatten)]
-    pub common: CommonStatus,
-
-    /// Tags that are mirrored to all destinations, of those that are selected, such as `2/3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirrored: Option<String>,
-
-    /// When all tags were looked at last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_sync_time: Option<Time>,
-
-    /// The platforms that the digests below belong to: those of the spec at the last sync.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platforms: Option<Vec<String>>,
-
-    /// The state of each destination.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub destinations: Vec<DestinationStatus>,
-}
-
-/// The state of one destination.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DestinationStatus {
-    /// Name of the EcrRegistry.
-    pub registry: String,
-
-    /// What image names begin with: `<registry host>/<repository name>`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repository_uri: Option<String>,
-
-    /// Why nothing can be mirrored to this destination now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-
-    /// The state of each selected tag.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub tags: Vec<TagStatus>,
-}
-
-/// The state of one tag in one destination.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TagStatus {
-    /// The tag.
-    pub name: String,
-
-    /// Whether the destination has what the source has.
-    pub state: TagState,
-
-    /// The digest that the tag had at the source when it was mirrored last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_digest: Option<String>,
-
-    /// The digest of the mirrored image. The same as `sourceDigest` unless the spec names platforms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-
-    /// When the image was copied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirrored_at: Option<Time>,
-
-    /// Why the tag is not mirrored: a reason from the same list as the conditions'.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-
-    /// Why the tag is not mirrored, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Whether a destination has what the source has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum TagState {
-    /// It has.
-    Mirrored,
-    /// It will be copied.
-    Pending,
-    /// It could not be copied; the last mirrored image, if any, is still there.
-    Failed,
 }
 
 has_status!(ImageMirror, ImageMirrorStatus);

@@ -3,9 +3,14 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use oci_copy::{Engine, EngineConfig};
+
+use crate::keychain::Keychain;
 use crate::manifests;
-use crate::plan::{self, Question};
+use crate::plan::{self, Question, Sources};
+use crate::registries::Registries;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -27,6 +32,15 @@ pub(super) struct Args {
     #[arg(long, env = "AWS_REGION", value_name = "REGION")]
     region: Option<String>,
 
+    /// Also say which images mirrors would copy. Their sources are asked for tags and digests, with the credentials that
+    /// `docker login` and credential helpers left; no image is read.
+    #[arg(long)]
+    images: bool,
+
+    /// File that says how the sources' registries are reached. The same as for `run`.
+    #[arg(long, env = "ECR_OPERATOR_REGISTRIES_CONFIG", value_name = "FILE")]
+    registries_config: Option<PathBuf>,
+
     /// The namespace of objects that name none.
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -44,6 +58,18 @@ pub(super) enum Output {
     Json,
 }
 
+fn sources(args: &Args) -> anyhow::Result<Sources> {
+    let registries = match &args.registries_config {
+        Some(path) => Registries::read(path)?,
+        None => Registries::default(),
+    };
+    let mut engine = Engine::new(EngineConfig::default());
+    for config in registries.configs() {
+        engine = engine.with_registry(config.clone())?;
+    }
+    Ok(Sources { engine, keychain: Arc::new(Keychain::open()?) })
+}
+
 /// Exits with 0 where nothing would change, with 2 where something would, and with 1 where an object is refused.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let manifests = manifests::read(&args.files, &args.namespace)?;
@@ -54,6 +80,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         base: &base,
         cluster: args.cluster.as_deref(),
         region: args.region.as_deref(),
+        sources: args.images.then(|| sources(args)).transpose()?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(plan::plan(&question));

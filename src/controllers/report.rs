@@ -78,7 +78,7 @@ pub fn conditions(
 ///
 /// The API server refuses conditions with a message of more than 32,768 bytes and events with a note of more than 1,024;
 /// nobody reads one of more than a page.
-fn cut(text: &str, limit: usize) -> String {
+pub(super) fn cut(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::chain;
 use super::claims::Claims;
 use super::signals::{Signal, Signals};
-use crate::api::{EcrRegistry, EcrRepository, MANAGED_BY, MANAGED_BY_LABEL, SYNC_AT};
+use crate::api::{EcrRegistry, EcrRepository, MANAGED_BY, MANAGED_BY_LABEL, RELEASE, SYNC_AT};
 
 /// Objects of a kind as a watch shows them.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Filled {
 }
 
 /// The objects of a kind in a store, and a stream of those whose reconcile is due to a change: another spec, another
-/// set of finalizers, deletion, or a new value of the sync-at annotation. Status writes, ours above all, don't count.
+/// set of finalizers, deletion, or a new value of an annotation that asks for something. Status writes, ours above all, don't count.
 pub(super) fn watch_objects<K>(
     client: Client,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
@@ -105,6 +105,7 @@ fn changed<K: Resource>() -> impl Predicate<K> {
     predicates::generation.combine(predicates::finalizers).combine(|object: &K| {
         let mut hasher = DefaultHasher::new();
         object.annotations().get(SYNC_AT).hash(&mut hasher);
+        object.annotations().get(RELEASE).hash(&mut hasher);
         Some(hasher.finish())
     })
 }

@@ -10,6 +10,7 @@ pub mod host;
 #[cfg(test)]
 mod host_fuzz;
 mod identity_token;
+mod images;
 pub mod lifecycle;
 mod listing;
 pub mod policy;
@@ -24,6 +25,7 @@ mod token;
 pub use connect::{ConnectError, Ecr, Identity};
 pub use error::{EcrError, ErrorKind};
 pub use identity_token::{IdentityToken, identity_token};
+pub use images::Read;
 pub use pool::Pool;
 pub use preview::{Preview, PreviewResult, PreviewedImage, Started};
 pub use probes::Verdict;

@@ -20,6 +20,14 @@ pub struct Mutability {
     pub except: BTreeSet<String>,
 }
 
+impl Mutability {
+    /// Whether a tag can't be moved once it is pushed.
+    pub fn is_fixed(&self, tag: &str) -> bool {
+        let excepted = self.except.iter().any(|filter| wildmatch::WildMatch::new(filter).matches(tag));
+        (self.mode == TagMutability::Immutable) != excepted
+    }
+}
+
 impl From<TagMutability> for Mutability {
     fn from(mode: TagMutability) -> Self {
         Self { mode, except: BTreeSet::new() }
@@ -321,4 +329,28 @@ fn sdk_tags(operation: &'static str, tags: BTreeMap<String, String>) -> Result<V
 
 fn invalid(operation: &'static str, error: &dyn std::error::Error) -> EcrError {
     EcrError { operation, kind: ErrorKind::Invalid, message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_fixed_by_the_mode_and_the_filters_that_turn_it_round() {
+        let mutability = |mode, except: &[&str]| Mutability {
+            mode,
+            except: except.iter().map(|filter| (*filter).to_owned()).collect(),
+        };
+        for (mutability, tag, fixed) in [
+            (mutability(TagMutability::Mutable, &[]), "latest", false),
+            (mutability(TagMutability::Immutable, &[]), "latest", true),
+            (mutability(TagMutability::Immutable, &["latest", "dev-*"]), "latest", false),
+            (mutability(TagMutability::Immutable, &["latest", "dev-*"]), "dev-1", false),
+            (mutability(TagMutability::Immutable, &["latest", "dev-*"]), "1.0", true),
+            (mutability(TagMutability::Mutable, &["v*"]), "v1", true),
+            (mutability(TagMutability::Mutable, &["v*"]), "latest", false),
+        ] {
+            assert_eq!(mutability.is_fixed(tag), fixed, "{mutability} {tag}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::policy::{self, ActionScope};
 use super::table::{Feature, TABLE, When};
+use crate::controllers::mirror::names::repository_name;
 
 /// An action that an object needs for one of its fields.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +43,7 @@ pub fn needs(object: &Value) -> Vec<Need> {
             };
             of_table(kind, spec, &title, registry_of(spec), Some(&repository), "spec", &mut all);
         }
-        "ImageMirror" => of_mirror(spec, &title, &mut all),
+        "ImageMirror" => of_mirror(spec, &title, namespace.unwrap_or("default"), &mut all),
         "EcrPullSecret" | "ClusterEcrPullSecret" => match spec["registries"].as_array() {
             Some(list) => {
                 for registry in list {
@@ -67,28 +68,22 @@ pub fn needs(object: &Value) -> Vec<Need> {
 }
 
 /// A mirror needs its own actions in each destination, and those of the EcrRepository that it makes there.
-fn of_mirror(spec: &Value, title: &str, all: &mut Vec<Need>) {
+fn of_mirror(spec: &Value, title: &str, namespace: &str, all: &mut Vec<Need>) {
     let nothing = serde_json::json!([{}]);
     let destinations = spec.get("destinations").filter(|list| list.is_array()).unwrap_or(&nothing);
     for (index, destination) in destinations.as_array().into_iter().flatten().enumerate() {
         let registry = registry_of(destination);
-        let repository = match destination["repositoryName"].as_str() {
-            Some(name) => name.to_owned(),
-            None => spec["source"]["image"].as_str().map(default_repository).unwrap_or_default(),
+        let image = spec["source"]["image"].as_str().unwrap_or_default();
+        let template = destination["repositoryName"].as_str();
+        let repository = match image.parse::<oci_copy::Repository>() {
+            Ok(source) => repository_name(template, &source, namespace),
+            Err(_) => template.unwrap_or(image).to_owned(),
         };
         of_table("ImageMirror", spec, title, registry, Some(&repository), "spec", all);
         if destination["createRepository"] != Value::Bool(false) {
             let field = format!("spec.destinations[{index}].repository");
             of_table("EcrRepository", &destination["repository"], title, registry, Some(&repository), &field, all);
         }
-    }
-}
-
-/// The repository of a destination that names none: the source's host and path.
-fn default_repository(image: &str) -> String {
-    match image.parse::<oci_copy::Repository>() {
-        Ok(source) => format!("{}/{}", source.host().replace(':', "-"), source.path()),
-        Err(_) => image.to_owned(),
     }
 }
 

@@ -86,6 +86,9 @@ pub const TABLE: &[Feature] = &[
             "ecr:UploadLayerPart",
         ],
     ),
+    // What is there, when many tags are looked at at once; whether rules would take it away again. Only a mirror that copies
+    // wants to know.
+    changes(MIRROR, "spec.tags", Always, &["ecr:ListImages", "ecr:GetLifecyclePolicy"]),
     reads("EcrPullSecret", "spec", Always, &["ecr:GetAuthorizationToken"]),
     reads("ClusterEcrPullSecret", "spec", Always, &["ecr:GetAuthorizationToken"]),
     // Registry settings. Each is managed only where it is in the spec.

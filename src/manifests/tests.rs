@@ -135,3 +135,36 @@ fn the_examples_are_accepted() {
         assert!(error.to_string().lines().all(|line| line.contains("is already in")), "{error}");
     }
 }
+
+#[test]
+fn a_mirror_says_what_it_selects_and_its_patterns_are_checked() {
+    let mirror = |spec: &str| {
+        format!("{HEAD}kind: ImageMirror\nmetadata: {{name: nginx}}\nspec: {{source: {{image: nginx}}, {spec}}}\n")
+    };
+    for (spec, words) in [
+        ("interval: 1h", "nothing is selected"),
+        ("tags: {}", "nothing is selected"),
+        ("tags: {minAge: 1h}", "nothing is selected"),
+        ("tags: {names: ['1'], exclude: ['x']}", "tags.exclude takes away"),
+        ("tags: {names: ['1'], prereleases: true}", "tags.prereleases is about versions"),
+        ("tags: {latest: 1, minAge: 3d}", "tags.minAge must be"),
+        ("tags: {latest: 0}", "spec.tags.latest"),
+        ("digests: ['sha256:ab']", "digests must look like"),
+        ("tags: {names: ['1']}, backupTag: '{tag}-old'", "backupTag must be"),
+        ("tags: {names: ['1']}, backupTag: '{tag}/{digest}'", "backupTag must be"),
+        ("tags: {names: ['1']}, schedule: '@daily'", "five fields"),
+        ("tags: {names: ['1']}, destinations: [{repositoryName: '{image}/x'}]", "repositoryName must be"),
+    ] {
+        let error = refusal(&mirror(spec));
+        assert!(error.contains(words), "{spec}: {error}");
+    }
+    for spec in [
+        "tags: {names: ['1']}",
+        "tags: {include: ['1.*'], exclude: ['*-rc?'], regex: '^1', semver: '>=1', prereleases: true, latest: 5, minAge: 72h}",
+        "digests: ['sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef']",
+        "tags: {names: ['1']}, onTagChange: Warn, backupTag: '{tag}-{digest12}', schedule: '0 3 * * *', timeZone: Europe/Berlin",
+        "tags: {names: ['1']}, destinations: [{repositoryName: '{namespace}/{host}/{path}'}]",
+    ] {
+        assert!(parsed(&mirror(spec)).is_ok(), "{spec}: {:?}", parsed(&mirror(spec)));
+    }
+}

@@ -6,6 +6,7 @@
 //! the manifests as they are now.
 
 mod actions;
+mod mirrors;
 mod report;
 mod settings;
 
@@ -28,6 +29,7 @@ use crate::controllers::repository::plan::{self, Deletion};
 use crate::ecr::Ecr;
 use crate::manifests::{Manifest, Object};
 use crate::metrics::Metrics;
+pub use mirrors::Sources;
 pub use report::{Change, Entry, Outcome, Report, Sign};
 
 /// How many repositories, or registries, are looked at at once. ECR's limits are kept by the client.
@@ -45,6 +47,8 @@ pub struct Question<'a> {
     pub cluster: Option<&'a str>,
     /// The region of the EcrRegistry `default`, where the manifests have none of that name.
     pub region: Option<&'a str>,
+    /// How the sources of mirrors are read, to tell which images would be copied. Without it they are not looked at.
+    pub sources: Option<Sources>,
 }
 
 /// A repository that the manifests are about.
@@ -65,7 +69,7 @@ pub async fn plan(question: &Question<'_>) -> Report {
     let connections = connect(&registries).await;
     let subjects = subjects(question);
     let first_claims = first_claims(&subjects);
-    let repositories = stream::iter(&subjects)
+    let mut repositories: Vec<Entry> = stream::iter(&subjects)
         .map(|subject| async {
             let claim = (subject.object.spec.registry_ref.name.clone(), subject.object.repository_name());
             let mut entry =
@@ -87,6 +91,7 @@ pub async fn plan(question: &Question<'_>) -> Report {
         .buffered(AT_ONCE)
         .collect()
         .await;
+    repositories.extend(mirrors::entries(question, &connections).await);
     Report { registries: settings::plan(question, &connections).await, repositories }
 }
 

@@ -174,7 +174,22 @@ async fn good_repositories_are_accepted() {
 async fn bad_mirrors_are_refused() {
     refused::<ImageMirror>(&[
         ("{tags: {names: ['1']}}", &["spec.source", "Required"]),
-        ("{source: {image: nginx}}", &["spec.tags", "Required"]),
+        ("{source: {image: nginx}}", &["nothing is selected", "digests"]),
+        ("{source: {image: nginx}, tags: {}}", &["nothing is selected"]),
+        ("{source: {image: nginx}, tags: {minAge: 1h}}", &["nothing is selected"]),
+        ("{source: {image: nginx}, tags: {names: ['1'], exclude: ['x']}}", &["tags.exclude takes away"]),
+        ("{source: {image: nginx}, tags: {names: ['1'], prereleases: true}}", &["tags.prereleases is about versions"]),
+        ("{source: {image: nginx}, tags: {include: ['a b']}}", &["tags.include", "wildcards"]),
+        ("{source: {image: nginx}, tags: {latest: 0}}", &["spec.tags.latest"]),
+        ("{source: {image: nginx}, tags: {latest: 1, minAge: 3d}}", &["tags.minAge", "such as 72h"]),
+        ("{source: {image: nginx}, digests: ['sha256:ab']}", &["digests must look like"]),
+        ("{source: {image: nginx}, digests: []}", &["spec.digests"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, onTagChange: Never}", &["spec.onTagChange", "Warn"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, backupTag: '{tag}-old'}", &["backupTag", "{digest12}"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, backupTag: '{tag}/{digest}'}", &["backupTag"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, schedule: '@daily'}", &["schedule", "five fields"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, schedule: '0 3 * * *', timeZone: 'a b'}", &["timeZone"]),
+        ("{source: {image: nginx}, tags: {names: ['1']}, destinations: [{repositoryName: '{image}'}]}", &["{host}"]),
         ("{source: {image: nginx}, tags: {names: []}}", &["spec.tags.names"]),
         ("{source: {image: 'nginx:1.27'}, tags: {names: ['1']}}", &["spec.source.image", "without a tag"]),
         ("{source: {image: 'nginx@sha256:ab'}, tags: {names: ['1']}}", &["spec.source.image", "without a tag"]),
@@ -204,6 +219,10 @@ async fn good_mirrors_are_accepted() {
         "{source: {image: nginx}, tags: {names: ['1']}}",
         "{source: {image: 'localhost:5000/x'}, tags: {names: [_a.b-c]}, platforms: [linux/amd64, linux/arm/v7], interval: 1h30m}",
         "{source: {image: registry.k8s.io/ingress-nginx/controller}, tags: {names: [v1]}, destinations: [{registryRef: {name: us}, repositoryName: mirror/x, repository: {tagMutability: Immutable}}]}",
+        "{source: {image: nginx}, tags: {include: ['1.*'], exclude: ['*-rc?'], regex: '^1', semver: '>=1, <2', prereleases: true, latest: 5, minAge: 72h}}",
+        "{source: {image: nginx}, digests: ['sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef']}",
+        "{source: {image: nginx}, tags: {names: ['1']}, onTagChange: Warn, backupTag: '{tag}-{digest12}', schedule: '0 3 * * MON-FRI', timeZone: America/Argentina/Buenos_Aires}",
+        "{source: {image: nginx}, tags: {names: ['1']}, destinations: [{repositoryName: '{namespace}/{host}/{path}'}, {registryRef: {name: us}, repositoryName: 'mirror/{name}'}]}",
     ])
     .await;
 }

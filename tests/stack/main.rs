@@ -13,6 +13,7 @@ mod errors;
 mod lifecycle;
 mod login;
 mod mirror;
+mod mirror_selection;
 mod moto;
 mod ownership;
 mod plan;

@@ -4,18 +4,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
 use oci_copy::{CopyRequest, Engine, ErrorKind, PlatformSelection, Reference};
 
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::from_engine;
-use super::plan::Step;
+use super::plan::{Backup, Step};
 use crate::api::conditions::Reason;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::ecr::Ecr;
 
 /// How one tag ended in one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The destination has what the source has.
+    Mirrored(Mirrored),
+    /// The destination keeps what it has, although the tag moved upstream.
+    Kept { digest: String, upstream: String },
+    /// It waits for its age.
+    Waiting { source_digest: String, until: Timestamp },
+    /// It failed.
+    Failed(Failure),
+}
+
+/// A tag that the destination has as the source has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mirrored {
     pub(super) source_digest: String,
@@ -25,7 +39,7 @@ pub(super) struct Mirrored {
 }
 
 /// The outcome of each tag in one destination.
-pub(super) type Outcomes = BTreeMap<String, Result<Mirrored, Failure>>;
+pub(super) type Outcomes = BTreeMap<String, Ended>;
 
 /// Where images go from and to.
 pub(super) struct Route<'a> {
@@ -44,12 +58,25 @@ pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<
             let outcome = match step {
                 Step::Keep { source_digest, digest } => {
                     context.metrics.tag("unchanged");
-                    Ok(Mirrored { source_digest, digest, copied: false })
+                    Ended::Mirrored(Mirrored { source_digest, digest, copied: false })
                 }
-                Step::Copy(_) => copy(context, route, &tag).await,
-                Step::Fail(failure) => Err(failure),
+                Step::Copy { source_digest, because: _, backup } => {
+                    match copy(context, route, &tag, &source_digest, backup).await {
+                        Ok(mirrored) => Ended::Mirrored(mirrored),
+                        Err(failure) => Ended::Failed(failure),
+                    }
+                }
+                Step::KeepOld { digest, upstream } => {
+                    context.metrics.tag("kept");
+                    Ended::Kept { digest, upstream }
+                }
+                Step::Wait { source_digest, until } => {
+                    context.metrics.tag("waiting");
+                    Ended::Waiting { source_digest, until }
+                }
+                Step::Fail(failure) => Ended::Failed(failure),
             };
-            if outcome.is_err() {
+            if matches!(outcome, Ended::Failed(_)) {
                 context.metrics.tag("failed");
             }
             (tag, outcome)
@@ -59,12 +86,33 @@ pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<
         .await
 }
 
-async fn copy(context: &Context, route: &Route<'_>, tag: &str) -> Result<Mirrored, Failure> {
-    let (source, destination) = (&route.source[tag], &route.destination[tag]);
+async fn copy(
+    context: &Context,
+    route: &Route<'_>,
+    tag: &str,
+    digest: &str,
+    backup: Option<Backup>,
+) -> Result<Mirrored, Failure> {
+    // What was judged is what is copied, whatever the tag names by now.
+    let source = pinned(&route.source[tag], digest)?;
+    let destination = &route.destination[tag];
     let _turn = context.copier.turn().await;
-    let request = CopyRequest::new(source.clone(), destination.clone())
-        .platforms(route.platforms.clone())
-        .deadline(context.copier.deadline);
+    if let Some(Backup { tag, digest }) = backup {
+        let kept = pinned(destination, &digest)?;
+        let backup = destination.repository().with_tag(&tag).map_err(|error| unusable(&error))?;
+        // The registry has all of it: this looks, and puts one manifest.
+        let request = CopyRequest::new(kept, backup).deadline(context.copier.deadline);
+        if let Err(error) = route.engine.copy(request).await {
+            let failure = failed(&error, route, source.host()).await;
+            let message = format!("the backup {tag} could not be made, so the tag stays as it is: {}", failure.message);
+            return Err(Failure { message, ..failure });
+        }
+    }
+    // A digest of the spec is copied as it is; one of its parts would have another digest.
+    let whole = super::is_digest(tag);
+    let platforms = if whole { PlatformSelection::All } else { route.platforms.clone() };
+    let request =
+        CopyRequest::new(source.clone(), destination.clone()).platforms(platforms).deadline(context.copier.deadline);
     // A task of its own: its hashing and encryption shall hold up no other object. It is cancelled with this future.
     let engine = route.engine.clone();
     let copying = AbortOnDropHandle::new(tokio::spawn(async move { engine.copy(request).await }));
@@ -83,19 +131,30 @@ async fn copy(context: &Context, route: &Route<'_>, tag: &str) -> Result<Mirrore
             context.metrics.blobs("skipped", report.blobs_skipped);
             context.metrics.blobs("mounted", report.blobs_mounted);
             context.metrics.bytes(report.bytes_copied);
-            Ok(Mirrored {
-                source_digest: report.source_digest.to_string(),
-                digest: report.digest.to_string(),
-                copied: !report.unchanged,
-            })
-        }
-        Err(error) => {
-            if error.kind() == ErrorKind::Unauthorized
-                && error.place().is_some_and(|place| place.repository.host() == route.ecr.host)
-            {
-                route.ecr.forget_token().await;
+            let (source_digest, digest) = (report.source_digest.to_string(), report.digest.to_string());
+            if !whole {
+                context.copier.learn_rewritten(route.platforms, &source_digest, &digest);
             }
-            Err(from_engine(&error, source.host()))
+            Ok(Mirrored { source_digest, digest, copied: !report.unchanged })
         }
+        Err(error) => Err(failed(&error, route, source.host()).await),
     }
+}
+
+/// What a failure of the engine means. A token that ECR refuses is asked for anew next time.
+async fn failed(error: &oci_copy::Error, route: &Route<'_>, source: &str) -> Failure {
+    if error.kind() == ErrorKind::Unauthorized
+        && error.place().is_some_and(|place| place.repository.host() == route.ecr.host)
+    {
+        route.ecr.forget_token().await;
+    }
+    from_engine(error, source)
+}
+
+fn pinned(reference: &Reference, digest: &str) -> Result<Reference, Failure> {
+    Ok(reference.pinned(digest.parse().map_err(|error| unusable(&error))?))
+}
+
+fn unusable(error: &dyn std::fmt::Display) -> Failure {
+    Failure::stalled(Reason::CopyFailed, error.to_string())
 }

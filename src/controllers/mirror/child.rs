@@ -5,6 +5,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 
+use super::names::repository_name;
 use crate::api::conditions::{READY, Reason, STALLED};
 use crate::api::{EcrRepository, EcrRepositorySpec, ImageMirror, MirrorDestination};
 use crate::controllers::context::Context;
@@ -39,8 +40,10 @@ pub(super) fn child(mirror: &ImageMirror, destination: &MirrorDestination, repos
 pub(crate) fn children(mirror: &ImageMirror) -> Vec<EcrRepository> {
     // A source that is none makes the mirror fail before it makes anything.
     let Ok(source) = mirror.spec.source.image.parse::<oci_copy::Repository>() else { return Vec::new() };
+    let namespace = mirror.namespace().unwrap_or_default();
     let destinations = mirror.spec.destinations.iter().filter(|destination| destination.create_repository);
-    destinations.map(|it| child(mirror, it, &super::repository_name(it, &source))).collect()
+    let name = |it: &MirrorDestination| repository_name(it.repository_name.as_deref(), &source, &namespace);
+    destinations.map(|it| child(mirror, it, &name(it))).collect()
 }
 
 /// Makes the child what it should be, and says whether its repository is there.

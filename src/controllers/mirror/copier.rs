@@ -1,20 +1,31 @@
 //! The copy engine, set up for a mirror: how its registries are reached, and with which credentials.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use oci_copy::{CredentialSource, Credentials, Engine, EngineConfig, RegistryConfig};
+use oci_copy::{CredentialSource, Credentials, Engine, EngineConfig, PlatformSelection, RegistryConfig};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::controllers::run::Settings;
 use crate::dockerconfig::DockerConfig;
 use crate::ecr::Ecr;
 
+/// How many lists of tags are read at once. A list of 50,000 tags takes some megabytes while it is judged.
+const LISTS: usize = 8;
+
+/// How many rewritten images are remembered.
+const MANY_REWRITTEN: usize = 10_000;
+
 /// The copy engine and its limits.
 pub struct Copier {
     engine: Engine,
     permits: Semaphore,
+    lists: Semaphore,
+    /// What images become when they lose platforms, by the platforms and the digest at the source. The same always: so
+    /// what a status has no room for need not be copied again to be known.
+    rewritten: Mutex<HashMap<(String, String), String>>,
     /// How long the copy of one image may take.
     pub(super) deadline: Duration,
 }
@@ -37,6 +48,8 @@ impl Copier {
         Ok(Self {
             engine,
             permits: Semaphore::new(settings.mirror_concurrency.max(1)),
+            lists: Semaphore::new(LISTS),
+            rewritten: Mutex::default(),
             deadline: settings.copy_deadline,
         })
     }
@@ -52,9 +65,52 @@ impl Copier {
         Ok(engine.with_credentials(Arc::new(BothCredentials { source, ecr: ecr.clone() })))
     }
 
+    /// Waits for a turn to list a source's tags.
+    pub(super) async fn turn_to_list(&self) -> Option<SemaphorePermit<'_>> {
+        self.lists.acquire().await.ok()
+    }
+
+    /// Takes note of what an image became when it was copied with these platforms.
+    pub(super) fn learn_rewritten(&self, platforms: &PlatformSelection, source_digest: &str, digest: &str) {
+        let Some(platforms) = key(platforms) else { return };
+        let mut known = self.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MANY_REWRITTEN {
+            known.clear();
+        }
+        known.insert((platforms, source_digest.to_owned()), digest.to_owned());
+    }
+
+    /// What these images become with these platforms, as far as it is known.
+    pub(super) fn rewritten<'d>(
+        &self,
+        platforms: &PlatformSelection,
+        source_digests: impl Iterator<Item = &'d str>,
+    ) -> BTreeMap<String, String> {
+        let Some(platforms) = key(platforms) else { return BTreeMap::new() };
+        let known = self.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+        source_digests
+            .filter_map(|digest| {
+                let rewritten = known.get(&(platforms.clone(), digest.to_owned()))?;
+                Some((digest.to_owned(), rewritten.clone()))
+            })
+            .collect()
+    }
+
     /// Waits for a turn to copy.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.permits.acquire().await.ok()
+    }
+}
+
+/// The platforms as a text; none for all of them, which leave images as they are.
+fn key(platforms: &PlatformSelection) -> Option<String> {
+    match platforms {
+        PlatformSelection::Only(platforms) => {
+            let mut names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+            names.sort();
+            Some(names.join(","))
+        }
+        _ => None,
     }
 }
 

@@ -2,17 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::Timestamp;
+
+use super::names::backup_tag;
 use super::observe::Digests;
-use crate::api::TagStatus;
+use crate::api::conditions::Reason;
+use crate::api::{OnTagChange, TagStatus};
 use crate::controllers::failure::Failure;
+use crate::ecr::Mutability;
 
 /// What to do about one tag in one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The destination has what the source has.
     Keep { source_digest: String, digest: String },
-    /// The image is copied.
-    Copy(Because),
+    /// The image is copied: this digest, whatever the tag names by then.
+    Copy { source_digest: String, because: Because, backup: Option<Backup> },
+    /// The tag moved upstream, and the destination keeps what it has.
+    KeepOld { digest: String, upstream: String },
+    /// The digest is too young.
+    Wait { source_digest: String, until: Timestamp },
     /// Nothing can be done.
     Fail(Failure),
 }
@@ -26,106 +35,123 @@ pub(super) enum Because {
     Differs,
 }
 
-/// Decides about all tags in one destination.
-///
-/// `subset` says that the spec names platforms: an index then has another digest in the destination than in the source,
-/// and `previous` is where the two were last seen to belong together. It is empty when the spec has
-/// named other platforms since.
-pub(super) fn plan(
-    source: &Digests,
-    destination: &Digests,
-    subset: bool,
-    previous: &BTreeMap<&str, &TagStatus>,
-) -> BTreeMap<String, Step> {
+/// A tag that keeps what another one names before it moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Backup {
+    pub(super) tag: String,
+    pub(super) digest: String,
+}
+
+/// What is asked for and known about one destination.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terms<'a> {
+    /// What the destination is, for messages: what image names begin with.
+    pub(super) uri: &'a str,
+    /// The spec names platforms: an index then has another digest in the destination than in the source.
+    pub(super) subset: bool,
+    /// Where the spec names platforms: what an image of the source becomes, by its digest, as far as it is known.
+    pub(super) rewritten: BTreeMap<String, String>,
+    /// What the status says of each tag. Empty when the spec has named other platforms since.
+    pub(super) previous: BTreeMap<&'a str, &'a TagStatus>,
+    pub(super) on_tag_change: OnTagChange,
+    pub(super) backup_tag: Option<&'a str>,
+    /// Whether tags can be moved, if that is known.
+    pub(super) mutability: Option<&'a Mutability>,
+    /// The tags that wait for their age, and until when.
+    pub(super) waiting: BTreeMap<String, Timestamp>,
+    /// The tags that the lifecycle policy has no room for, each with the rule.
+    pub(super) crowded_out: BTreeMap<String, String>,
+    /// The tags that older mirrors write, each with its mirror.
+    pub(super) rivals: BTreeMap<String, String>,
+}
+
+/// Decides about all tags and digests in one destination.
+pub(super) fn plan(source: &Digests, destination: &Digests, terms: &Terms<'_>) -> BTreeMap<String, Step> {
     source
         .iter()
         .map(|(tag, wanted)| {
             let present = destination.get(tag).unwrap_or(&Ok(None));
-            let belongs = |source_digest: &str, digest: &str| match previous.get(tag.as_str()) {
-                Some(known) if subset => {
-                    known.source_digest.as_deref() == Some(source_digest) && known.digest.as_deref() == Some(digest)
+            let step = match (wanted, present) {
+                (Err(failure), _) | (_, Err(failure)) => Step::Fail(failure.clone()),
+                // What is missing at the source has been replaced by its reason.
+                (Ok(None), _) => {
+                    Step::Fail(Failure::stalled(Reason::TagNotFound, format!("the source has no {tag:?}")))
                 }
-                _ => !subset && source_digest == digest,
+                (Ok(Some(wanted)), Ok(present)) => terms.step(tag, wanted, present.as_deref()),
             };
-            (tag.clone(), step(wanted, present, belongs))
+            (tag.clone(), step)
         })
         .collect()
 }
 
-fn step(
-    wanted: &Result<Option<String>, Failure>,
-    present: &Result<Option<String>, Failure>,
-    belongs: impl Fn(&str, &str) -> bool,
-) -> Step {
-    match (wanted, present) {
-        (Err(failure), _) | (_, Err(failure)) => Step::Fail(failure.clone()),
-        // What is missing at the source is replaced by its reason before it gets here; a copy finds out anew.
-        (Ok(None), _) | (_, Ok(None)) => Step::Copy(Because::Missing),
-        (Ok(Some(source_digest)), Ok(Some(digest))) if belongs(source_digest, digest) => {
-            Step::Keep { source_digest: source_digest.clone(), digest: digest.clone() }
+impl Terms<'_> {
+    fn step(&self, tag: &str, wanted: &str, present: Option<&str>) -> Step {
+        let source_digest = wanted.to_owned();
+        if let Some(digest) = present.filter(|present| self.belong(tag, wanted, present)) {
+            return Step::Keep { source_digest, digest: digest.to_owned() };
         }
-        _ => Step::Copy(Because::Differs),
+        if let Some(other) = self.rivals.get(tag) {
+            return Step::Fail(Failure::stalled(
+                Reason::OwnedByAnother,
+                format!("{other} writes {}:{tag} and is older: leave the tag out in one of the two", self.uri),
+            ));
+        }
+        let Some(present) = present else {
+            return match (self.waiting.get(tag), self.crowded_out.get(tag)) {
+                (Some(until), _) => Step::Wait { source_digest, until: *until },
+                (None, Some(rule)) => Step::Fail(Failure::stalled(
+                    Reason::LifecycleConflict,
+                    format!(
+                        "it is not copied: the lifecycle policy of {} has no room for it and would take it away again, {rule}; let the rule keep more, or select fewer tags",
+                        self.uri
+                    ),
+                )),
+                (None, None) => Step::Copy { source_digest, because: Because::Missing, backup: None },
+            };
+        };
+        // With other platforms than at the last look nobody knows yet what the image becomes: it may be what is there.
+        let unknown = self.subset && !self.rewritten.contains_key(wanted) && !self.previous.contains_key(tag);
+        if self.on_tag_change != OnTagChange::Copy && self.moved_upstream(tag, wanted) && !unknown {
+            return Step::KeepOld { digest: present.to_owned(), upstream: source_digest };
+        }
+        if !unknown && self.mutability.is_some_and(|mutability| mutability.is_fixed(tag)) {
+            return Step::Fail(Failure::stalled(
+                Reason::TagImmutable,
+                format!(
+                    "{}:{tag} is immutable and names another image, {present}, than the source does, {wanted}: nothing was sent; delete the tag there, or make it mutable (tagMutability, mutableTags)",
+                    self.uri
+                ),
+            ));
+        }
+        if let Some(until) = self.waiting.get(tag) {
+            return Step::Wait { source_digest, until: *until };
+        }
+        let backup = self
+            .backup_tag
+            .map(|pattern| Backup { tag: backup_tag(pattern, tag, present), digest: present.to_owned() });
+        Step::Copy { source_digest, because: Because::Differs, backup }
+    }
+
+    /// Whether a digest in the destination is what one of the source becomes.
+    fn belong(&self, tag: &str, source_digest: &str, digest: &str) -> bool {
+        if !self.subset || super::is_digest(tag) {
+            return source_digest == digest;
+        }
+        let told = self.previous.get(tag).is_some_and(|known| {
+            known.source_digest.as_deref() == Some(source_digest) && known.digest.as_deref() == Some(digest)
+        });
+        told || self.rewritten.get(source_digest).is_some_and(|rewritten| rewritten == digest)
+    }
+
+    /// Whether the tag names another image at the source than at the last copy. If it does not, somebody moved it in the
+    /// destination, and that is put right. Without a record of the last copy it may have moved, and what is there is not ours
+    /// to overwrite.
+    fn moved_upstream(&self, tag: &str, wanted: &str) -> bool {
+        let copied = self.previous.get(tag).and_then(|known| known.source_digest.as_deref());
+        copied.is_none_or(|copied| copied != wanted)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::TagState;
-    use crate::api::conditions::Reason;
-
-    fn digests(tag: &str, digest: Option<&str>) -> Digests {
-        Digests::from([(tag.to_owned(), Ok(digest.map(str::to_owned)))])
-    }
-
-    fn status(source_digest: &str, digest: &str) -> TagStatus {
-        TagStatus {
-            name: "1".into(),
-            state: TagState::Mirrored,
-            source_digest: Some(source_digest.into()),
-            digest: Some(digest.into()),
-            mirrored_at: None,
-            reason: None,
-            message: None,
-        }
-    }
-
-    fn one(source: Option<&str>, destination: Option<&str>, subset: bool, previous: Option<&TagStatus>) -> Step {
-        let previous = previous.map(|status| ("1", status)).into_iter().collect();
-        plan(&digests("1", source), &digests("1", destination), subset, &previous).remove("1").expect("planned")
-    }
-
-    #[test]
-    fn equal_digests_are_kept() {
-        let keep = Step::Keep { source_digest: "a".into(), digest: "a".into() };
-        assert_eq!(one(Some("a"), Some("a"), false, None), keep);
-    }
-
-    #[test]
-    fn a_missing_or_other_image_is_copied() {
-        assert_eq!(one(Some("a"), None, false, None), Step::Copy(Because::Missing));
-        assert_eq!(one(Some("b"), Some("a"), false, None), Step::Copy(Because::Differs));
-    }
-
-    #[test]
-    fn a_subset_is_kept_while_both_digests_are_the_ones_of_the_last_copy() {
-        let known = status("a", "x");
-        let keep = Step::Keep { source_digest: "a".into(), digest: "x".into() };
-        assert_eq!(one(Some("a"), Some("x"), true, Some(&known)), keep);
-        assert_eq!(one(Some("b"), Some("x"), true, Some(&known)), Step::Copy(Because::Differs));
-        assert_eq!(one(Some("a"), Some("y"), true, Some(&known)), Step::Copy(Because::Differs));
-        assert_eq!(one(Some("a"), Some("x"), true, None), Step::Copy(Because::Differs), "the platforms changed");
-    }
-
-    #[test]
-    fn what_could_not_be_looked_at_fails_alone() {
-        let failure = Failure::transient(Reason::Unreachable, "away");
-        let mut source = digests("1", Some("a"));
-        source.insert("2".into(), Err(failure.clone()));
-        let mut destination = digests("1", Some("a"));
-        destination.insert("2".into(), Ok(None));
-        let steps = plan(&source, &destination, false, &BTreeMap::new());
-        assert!(matches!(steps["1"], Step::Keep { .. }));
-        assert_eq!(steps["2"], Step::Fail(failure));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

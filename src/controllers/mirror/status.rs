@@ -1,13 +1,26 @@
 //! What the status of a mirror says.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::apply::Outcomes;
+use super::apply::{Ended, Outcomes};
+use super::observe::Selected;
+use super::selection::newest_first;
 use crate::api::conditions::Reason;
-use crate::api::{DestinationStatus, ImageMirror, ImageMirrorStatus, TagState, TagStatus};
+use crate::api::{
+    DestinationStatus, ImageMirror, ImageMirrorStatus, MirrorCounts, OnTagChange, SeenDigest, TagState, TagStatus,
+};
 use crate::controllers::failure::{Failure, Retry};
-use crate::controllers::report::Outcome;
+use crate::controllers::report::{Outcome, cut};
+
+/// How many tags are shown in all destinations together. With [`super::MOST_SELECTED`] digests that were seen, the status
+/// stays well below what etcd takes, and with 1,000 it has less than 250 kB.
+const SHOWN: usize = 300;
+
+/// The longest message of a tag, in bytes.
+const LONGEST_MESSAGE: usize = 300;
 
 /// How one destination ended.
 pub(super) struct DestinationOutcome {
@@ -17,27 +30,76 @@ pub(super) struct DestinationOutcome {
     pub(super) tags: Result<Outcomes, Failure>,
 }
 
+/// All that a look at the source and the destinations showed.
+pub(super) struct Looked {
+    pub(super) selected: Selected,
+    pub(super) seen: Vec<SeenDigest>,
+    pub(super) destinations: Vec<DestinationOutcome>,
+}
+
 /// The status after all tags were looked at.
-pub(super) fn status(mirror: &ImageMirror, outcomes: &[DestinationOutcome], now: Timestamp) -> ImageMirrorStatus {
+pub(super) fn status(
+    mirror: &ImageMirror,
+    looked: &Looked,
+    next: Option<Timestamp>,
+    now: Timestamp,
+) -> ImageMirrorStatus {
     let previous = mirror.status.clone().unwrap_or_default();
-    let names = &mirror.spec.tags.names;
-    let everywhere = names.iter().filter(|name| {
-        outcomes.iter().all(|outcome| matches!(&outcome.tags, Ok(tags) if matches!(tags.get(*name), Some(Ok(_)))))
-    });
-    let looked = outcomes.iter().any(|outcome| outcome.tags.is_ok());
+    let counts = counts(looked);
+    let any = looked.destinations.iter().any(|outcome| outcome.tags.is_ok());
+    let order = newest_first(looked.selected.tags.iter().map(String::as_str));
+    let shown = (SHOWN / looked.destinations.len().max(1)).max(1);
+    let destinations = looked.destinations.iter();
     ImageMirrorStatus {
         common: Default::default(),
-        mirrored: Some(format!("{}/{}", everywhere.count(), names.len())),
-        last_sync_time: if looked { Some(Time(now)) } else { previous.last_sync_time.clone() },
+        mirrored: Some(format!("{}/{}", counts.mirrored, counts.selected)),
+        counts: Some(counts),
+        last_sync_time: if any { Some(Time(now)) } else { previous.last_sync_time.clone() },
+        next_sync_time: next.map(|next| Time(Timestamp::from_second(next.as_second()).unwrap_or(next))),
         platforms: mirror.spec.platforms.clone(),
-        destinations: outcomes.iter().map(|outcome| destination(outcome, &previous, names, now)).collect(),
+        seen: looked.seen.clone(),
+        destinations: destinations
+            .map(|outcome| destination(outcome, &previous, &order, shown, mirror.spec.on_tag_change, now))
+            .collect(),
     }
+}
+
+fn counts(looked: &Looked) -> MirrorCounts {
+    let Selected { found, tags, rejected } = &looked.selected;
+    let all = |is: fn(&Ended) -> bool| {
+        let everywhere = |name: &&String| {
+            !looked.destinations.is_empty()
+                && looked.destinations.iter().all(|it| matches!(&it.tags, Ok(tags) if tags.get(*name).is_some_and(is)))
+        };
+        number(tags.iter().filter(everywhere).count())
+    };
+    let in_one = |is: fn(&Ended) -> bool| {
+        let outcomes = looked.destinations.iter().filter_map(|outcome| outcome.tags.as_ref().ok());
+        let names: BTreeSet<&String> =
+            outcomes.flatten().filter(|(_, ended)| is(ended)).map(|(name, _)| name).collect();
+        number(names.len())
+    };
+    MirrorCounts {
+        found: found.map(number),
+        selected: number(tags.len()),
+        mirrored: all(|ended| matches!(ended, Ended::Mirrored(_))),
+        kept: in_one(|ended| matches!(ended, Ended::Kept { .. })),
+        waiting: in_one(|ended| matches!(ended, Ended::Waiting { .. })),
+        failed: in_one(|ended| matches!(ended, Ended::Failed(_))),
+        rejected: rejected.iter().map(|(rule, count)| (rule.to_string(), number(*count))).collect(),
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn destination(
     outcome: &DestinationOutcome,
     previous: &ImageMirrorStatus,
-    names: &[String],
+    order: &[&str],
+    shown: usize,
+    on_tag_change: OnTagChange,
     now: Timestamp,
 ) -> DestinationStatus {
     let before = previous
@@ -45,42 +107,47 @@ fn destination(
         .iter()
         .find(|known| known.registry == outcome.registry && known.repository_uri == outcome.uri);
     let known = |name: &str| before.and_then(|known| known.tags.iter().find(|tag| tag.name == name));
-    let tags = names
-        .iter()
-        .map(|name| match &outcome.tags {
-            Ok(tags) => tag(name, tags.get(name), known(name), now),
-            Err(_) => known(name).cloned().unwrap_or_else(|| pending(name)),
-        })
-        .collect();
+    let ended = |name: &str| outcome.tags.as_ref().ok().and_then(|tags| tags.get(name));
+    let urgency = |name: &str| match (ended(name), known(name).map(|known| known.state)) {
+        (Some(Ended::Failed(_)), _) | (None, Some(TagState::Failed)) => 0,
+        (Some(Ended::Waiting { .. }), _) | (None, Some(TagState::Waiting)) => 1,
+        (Some(Ended::Kept { .. }), _) | (None, Some(TagState::Kept)) => 2,
+        _ => 3,
+    };
+    let mut names = order.to_vec();
+    names.sort_by_key(|name| urgency(name));
+    let tags = names.iter().take(shown).map(|name| match &outcome.tags {
+        Ok(_) => tag(name, ended(name), known(name), on_tag_change, now),
+        Err(_) => known(name).cloned().unwrap_or_else(|| TagStatus::pending(name)),
+    });
     DestinationStatus {
         registry: outcome.registry.clone(),
         repository_uri: outcome.uri.clone(),
         message: outcome.tags.as_ref().err().map(|failure| failure.message.clone()),
-        tags,
-    }
-}
-
-fn pending(name: &str) -> TagStatus {
-    TagStatus {
-        name: name.to_owned(),
-        state: TagState::Pending,
-        source_digest: None,
-        digest: None,
-        mirrored_at: None,
-        reason: None,
-        message: None,
+        tags: tags.collect(),
+        more_tags: number(names.len().saturating_sub(shown)),
     }
 }
 
 fn tag(
     name: &str,
-    outcome: Option<&Result<super::apply::Mirrored, Failure>>,
+    ended: Option<&Ended>,
     known: Option<&TagStatus>,
+    on_tag_change: OnTagChange,
     now: Timestamp,
 ) -> TagStatus {
-    match outcome {
-        None => pending(name),
-        Some(Ok(mirrored)) => TagStatus {
+    // What was mirrored last is still there: its digests stay in the status.
+    let before =
+        TagStatus { reason: None, message: None, ..known.cloned().unwrap_or_else(|| TagStatus::pending(name)) };
+    let told = |state: TagState, reason: Reason, message: String| TagStatus {
+        state,
+        reason: Some(reason.as_str().to_owned()),
+        message: Some(cut(&message, LONGEST_MESSAGE)),
+        ..before.clone()
+    };
+    match ended {
+        None => TagStatus::pending(name),
+        Some(Ended::Mirrored(mirrored)) => TagStatus {
             name: name.to_owned(),
             state: TagState::Mirrored,
             source_digest: Some(mirrored.source_digest.clone()),
@@ -92,45 +159,80 @@ fn tag(
             reason: None,
             message: None,
         },
-        // What was mirrored last is still there: its digests stay in the status.
-        Some(Err(failure)) => TagStatus {
-            state: TagState::Failed,
-            reason: Some(failure.reason.as_str().to_owned()),
-            message: Some(failure.message.clone()),
-            ..known.cloned().unwrap_or_else(|| pending(name))
-        },
+        Some(Ended::Kept { digest, upstream }) => {
+            let before = TagStatus { digest: Some(digest.clone()), ..before.clone() };
+            match on_tag_change {
+                OnTagChange::Warn => TagStatus {
+                    digest: before.digest,
+                    ..told(TagState::Kept, Reason::TagMoved, format!("the source has {upstream} under this tag by now"))
+                },
+                _ => TagStatus { state: TagState::Kept, ..before },
+            }
+        }
+        Some(Ended::Waiting { source_digest, until }) => told(
+            TagState::Waiting,
+            Reason::TooYoung,
+            format!("{source_digest} waits for tags.minAge until {}", second(*until)),
+        ),
+        Some(Ended::Failed(failure)) => told(TagState::Failed, failure.reason, failure.message.clone()),
     }
 }
 
-/// Ready when every tag is in every destination.
+/// A time without fractions of a second.
+fn second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// When the first of the waiting tags is old enough.
+pub(super) fn first_due(outcomes: &[DestinationOutcome]) -> Option<Timestamp> {
+    let ended = outcomes.iter().filter_map(|outcome| outcome.tags.as_ref().ok()).flat_map(|tags| tags.values());
+    ended
+        .filter_map(|ended| match ended {
+            Ended::Waiting { until, .. } => Some(*until),
+            _ => None,
+        })
+        .min()
+}
+
+/// Ready when every tag is in every destination, or has a reason of the spec's own not to be.
 pub(super) fn outcome(outcomes: &[DestinationOutcome]) -> Outcome {
     let mut failures = Vec::new();
-    let mut mirrored = 0;
+    let (mut mirrored, mut kept, mut waiting) = (0, 0, 0);
     for outcome in outcomes {
         match &outcome.tags {
             Err(failure) => failures.push((outcome.registry.as_str(), None, failure)),
             Ok(tags) => {
                 for (tag, result) in tags {
                     match result {
-                        Ok(_) => mirrored += 1,
-                        Err(failure) => failures.push((outcome.registry.as_str(), Some(tag.as_str()), failure)),
+                        Ended::Mirrored(_) => mirrored += 1,
+                        Ended::Kept { .. } => kept += 1,
+                        Ended::Waiting { .. } => waiting += 1,
+                        Ended::Failed(failure) => {
+                            failures.push((outcome.registry.as_str(), Some(tag.as_str()), failure));
+                        }
                     }
                 }
             }
         }
     }
+    let all = mirrored + kept + waiting + failures.len();
     let Some((registry, tag, first)) = failures.first() else {
-        return Outcome::Ready { message: format!("{mirrored} of {mirrored} images are mirrored") };
+        let mut message = format!("{mirrored} of {all} images are mirrored");
+        if waiting > 0 {
+            let first =
+                first_due(outcomes).map_or_else(String::new, |until| format!(", the first until {}", second(until)));
+            message.push_str(&format!("; {waiting} wait for tags.minAge{first}"));
+        }
+        if kept > 0 {
+            message.push_str(&format!("; {kept} moved upstream and are kept as onTagChange says"));
+        }
+        return Outcome::Ready { message };
     };
     let one_reason = failures.iter().all(|(_, _, failure)| failure.reason == first.reason);
     let of = tag.map_or_else(|| format!("registry {registry}"), |tag| format!("tag {tag}"));
     let message = match failures.len() {
         1 => first.message.clone(),
-        count => format!(
-            "{mirrored} of {} images are mirrored; {count} failed, {of} for one: {}",
-            mirrored + count,
-            first.message
-        ),
+        count => format!("{mirrored} of {all} images are mirrored; {count} failed, {of} for one: {}", first.message),
     };
     Outcome::Failed(Failure {
         reason: if one_reason { first.reason } else { Reason::SomeTagsFailed },
@@ -151,106 +253,5 @@ fn soonest(retries: impl Iterator<Item = Retry>) -> Retry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::ImageMirrorSpec;
-    use crate::controllers::mirror::apply::Mirrored;
-
-    fn now() -> Timestamp {
-        Timestamp::from_second(1_000_000).expect("in range")
-    }
-
-    fn mirror(tags: &[&str]) -> ImageMirror {
-        let mut spec = ImageMirrorSpec::default();
-        spec.tags.names = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        ImageMirror::new("nginx", spec)
-    }
-
-    fn mirrored(digest: &str, copied: bool) -> Result<Mirrored, Failure> {
-        Ok(Mirrored { source_digest: digest.into(), digest: digest.into(), copied })
-    }
-
-    fn failed(reason: Reason, retry: Retry) -> Result<Mirrored, Failure> {
-        Err(Failure { reason, message: format!("because of {reason}"), retry })
-    }
-
-    fn destination(tags: Vec<(&str, Result<Mirrored, Failure>)>) -> DestinationOutcome {
-        let tags = tags.into_iter().map(|(tag, outcome)| (tag.to_owned(), outcome)).collect();
-        DestinationOutcome { registry: "default".into(), uri: Some("ecr/nginx".into()), tags: Ok(tags) }
-    }
-
-    fn failure(outcomes: &[DestinationOutcome]) -> Failure {
-        match outcome(outcomes) {
-            Outcome::Failed(failure) => failure,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_tag_counts_when_it_is_in_every_destination() {
-        let everywhere = destination(vec![("1", mirrored("a", true)), ("2", mirrored("b", true))]);
-        let partly = destination(vec![("1", mirrored("a", true)), ("2", failed(Reason::TagImmutable, Retry::Stalled))]);
-        let status = status(&mirror(&["1", "2"]), &[everywhere, partly], now());
-        assert_eq!(status.mirrored.as_deref(), Some("1/2"));
-        assert_eq!(status.last_sync_time, Some(Time(now())));
-    }
-
-    #[test]
-    fn what_was_mirrored_last_stays_in_the_status_of_a_tag_that_fails() {
-        let mut object = mirror(&["1"]);
-        object.status = Some(status(&object, &[destination(vec![("1", mirrored("a", true))])], now()));
-        let after =
-            status(&object, &[destination(vec![("1", failed(Reason::Unreachable, Retry::Backoff))])], Timestamp::MAX);
-        let tag = &after.destinations[0].tags[0];
-        assert_eq!((tag.state, tag.digest.as_deref()), (TagState::Failed, Some("a")));
-        assert_eq!(tag.mirrored_at, Some(Time(now())));
-        assert_eq!(tag.reason.as_deref(), Some("Unreachable"));
-    }
-
-    #[test]
-    fn the_time_of_a_copy_stays_while_nothing_is_copied() {
-        let mut object = mirror(&["1"]);
-        object.status = Some(status(&object, &[destination(vec![("1", mirrored("a", true))])], now()));
-        let after = status(&object, &[destination(vec![("1", mirrored("a", false))])], Timestamp::MAX);
-        assert_eq!(after.destinations[0].tags[0].mirrored_at, Some(Time(now())));
-    }
-
-    #[test]
-    fn a_destination_that_can_not_be_used_keeps_what_was_known_and_says_why() {
-        let mut object = mirror(&["1", "2"]);
-        object.status = Some(status(&object, &[destination(vec![("1", mirrored("a", true))])], now()));
-        let blocked = DestinationOutcome {
-            registry: "default".into(),
-            uri: Some("ecr/nginx".into()),
-            tags: Err(Failure::stalled(Reason::RegistryNotFound, "no registry")),
-        };
-        let after = status(&object, &[blocked], Timestamp::MAX);
-        let there = &after.destinations[0];
-        assert_eq!(there.message.as_deref(), Some("no registry"));
-        assert_eq!(there.tags[0].digest.as_deref(), Some("a"));
-        assert_eq!(there.tags[1].state, TagState::Pending);
-        assert_eq!(after.last_sync_time, Some(Time(now())), "nothing was looked at since");
-    }
-
-    #[test]
-    fn one_reason_for_all_failures_is_the_reason_of_the_whole() {
-        let same = destination(vec![
-            ("1", failed(Reason::TagNotFound, Retry::Stalled)),
-            ("2", failed(Reason::TagNotFound, Retry::Stalled)),
-            ("3", mirrored("a", true)),
-        ]);
-        let whole = failure(&[same]);
-        assert_eq!((whole.reason, whole.retry), (Reason::TagNotFound, Retry::Stalled));
-        assert!(whole.message.contains("1 of 3") && whole.message.contains("tag 1"), "{whole}");
-    }
-
-    #[test]
-    fn the_soonest_retry_of_several_failures_is_that_of_the_whole() {
-        let mixed = destination(vec![
-            ("1", failed(Reason::TagNotFound, Retry::Stalled)),
-            ("2", failed(Reason::RateLimited, Retry::At(now()))),
-        ]);
-        let whole = failure(&[mixed]);
-        assert_eq!((whole.reason, whole.retry), (Reason::SomeTagsFailed, Retry::At(now())));
-    }
-}
+#[path = "status_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! nulls, a `storageClass` that is the default, an empty description and the numbers of `rulePriority` have no meaning. The
 //! order that the priorities give the rules has one.
 
+mod crowded;
 mod diff;
 mod document;
 mod problem;

@@ -1,6 +1,7 @@
 //! Listing tags.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 
 use reqwest::Method;
 use reqwest::header::LINK;
@@ -27,12 +28,21 @@ struct Page {
 impl Session {
     /// All tags, in the registry's order, page after page. What isn't a tag by the specification is left out.
     pub(crate) async fn list_tags(&self) -> Result<Vec<String>, Error> {
+        let mut tags = Vec::new();
+        self.visit_tags(|tag| tags.push(tag)).await?;
+        Ok(tags)
+    }
+
+    /// Shows every tag once, in the registry's order, page after page, and returns how many there are. Of a tag that was
+    /// shown only a hash stays here.
+    pub(crate) async fn visit_tags(&self, mut visit: impl FnMut(String)) -> Result<usize, Error> {
         let mut url = self.url("tags/list");
         url.query_pairs_mut().append_pair("n", PAGE);
         let mut next = Some(url);
         let mut seen_pages = HashSet::new();
+        // Two tags of a list of 100,000 have the same hash once in billions of lists.
+        let hashes = RandomState::new();
         let mut seen = HashSet::new();
-        let mut tags = Vec::new();
         let mut vain = 0;
         let limit = self.config.max_tags;
         while let Some(url) = next {
@@ -40,21 +50,21 @@ impl Session {
                 return Err(protocol(&self.place(Operation::ListTags, None), "its pages have no end"));
             }
             let (page, link) = retrying(&self.config.retry, || self.tag_page(url.clone())).await?;
-            let before = tags.len();
+            let before = seen.len();
             for tag in page.tags.unwrap_or_default() {
                 if !is_tag(&tag) {
                     tracing::debug!(tag = sanitize(&tag, 200), repository = %self.repository, "not a tag, left out");
-                } else if seen.insert(tag.clone()) {
-                    tags.push(tag);
+                } else if seen.insert(hashes.hash_one(&tag)) {
+                    visit(tag);
                 }
             }
-            if tags.len() > limit {
+            if seen.len() > limit {
                 return Err(Error::TooManyTags { repository: Box::new(self.repository.clone()), limit });
             }
-            vain = if tags.len() == before { vain + 1 } else { 0 };
+            vain = if seen.len() == before { vain + 1 } else { 0 };
             next = link;
         }
-        Ok(tags)
+        Ok(seen.len())
     }
 
     /// Whether the repository has a tag, by a page of one.

@@ -163,6 +163,16 @@ impl Engine {
         session.list_tags().await
     }
 
+    /// Shows each tag of a repository to `visit`, in the registry's order, and returns how many there are. Of a long list
+    /// that way only what is needed has to be kept.
+    ///
+    /// # Errors
+    /// As for [`Engine::list_tags`]; some tags may have been shown before.
+    pub async fn visit_tags(&self, repository: &Repository, visit: impl FnMut(String)) -> Result<usize, Error> {
+        let session = self.session(repository, Access::Pull, None)?;
+        session.visit_tags(visit).await
+    }
+
     /// The pull budget that a registry last told this view; none if it told none.
     #[must_use]
     pub fn rate_limit(&self, host: &str) -> Option<RateLimit> {

@@ -1,0 +1,113 @@
+//! What is known before the first request to a registry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
+use oci_copy::{Platform, PlatformSelection, Repository};
+
+use super::copier::SourceCredentials;
+use super::names::repository_name;
+use super::selection::Rules;
+use super::{child, schedule};
+use crate::api::ImageMirror;
+use crate::api::conditions::Reason;
+use crate::controllers::access::Use;
+use crate::controllers::context::Context;
+use crate::controllers::failure::Failure;
+use crate::dockerconfig::DockerConfig;
+use crate::ecr::Ecr;
+
+/// The key of a docker config in a Secret of type `kubernetes.io/dockerconfigjson`.
+const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
+
+/// What is known before the first request to a registry.
+pub(super) struct Prepared {
+    pub(super) source: Repository,
+    pub(super) rules: Rules,
+    pub(super) min_age: Option<Duration>,
+    pub(super) credentials: SourceCredentials,
+    pub(super) platforms: PlatformSelection,
+    pub(super) destinations: Vec<Destination>,
+}
+
+/// One destination, and whether it can be used.
+pub(super) struct Destination {
+    pub(super) registry: String,
+    pub(super) repository: String,
+    pub(super) ready: Result<Arc<Ecr>, Failure>,
+}
+
+/// Reads the spec, finds credentials, and makes the repositories.
+pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<Prepared, Failure> {
+    let spec = &mirror.spec;
+    let invalid = |field: &str, error: &dyn std::fmt::Display| {
+        Failure::stalled(Reason::InvalidSpec, format!("spec.{field} can't be used: {error}"))
+    };
+    let source: Repository = spec.source.image.parse().map_err(|error| invalid("source.image", &error))?;
+    let rules = Rules::new(&spec.tags).map_err(|error| Failure::stalled(Reason::InvalidSpec, error.to_string()))?;
+    let min_age = spec.tags.min_age.as_ref().map(|text| schedule::duration("tags.minAge", text)).transpose()?;
+    let platforms: Vec<Platform> = spec
+        .platforms
+        .iter()
+        .flatten()
+        .map(|platform| platform.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid("platforms", &error))?;
+    let credentials = source_credentials(mirror, context, source.host()).await?;
+
+    let namespace = mirror.namespace().unwrap_or_default();
+    let namespace = namespace.as_str();
+    let mut wanted = Vec::new();
+    for destination in &spec.destinations {
+        let name = repository_name(destination.repository_name.as_deref(), &source, namespace);
+        let child = destination.create_repository.then(|| child::child(mirror, destination, &name));
+        wanted.push((destination, name, child));
+    }
+    let names: Vec<String> = wanted.iter().filter_map(|(_, _, child)| child.as_ref().map(|it| it.name_any())).collect();
+    child::remove_left_over(context, mirror, &names).await?;
+
+    let destinations = future::join_all(wanted.into_iter().map(|(destination, repository, child)| async move {
+        let ready = match &child {
+            Some(child) => child::ensure(context, mirror, child).await,
+            None => Ok(()),
+        };
+        let ready = match ready {
+            Ok(()) => context.registry(&destination.registry_ref, namespace, Use::Repository(&repository)).await,
+            Err(failure) => Err(failure),
+        };
+        Destination { registry: destination.registry_ref.name.clone(), repository, ready }
+    }))
+    .await;
+    Ok(Prepared { source, rules, min_age, credentials, platforms: PlatformSelection::only(platforms), destinations })
+}
+
+async fn source_credentials(mirror: &ImageMirror, context: &Context, host: &str) -> Result<SourceCredentials, Failure> {
+    let Some(reference) = &mirror.spec.source.credentials_secret_ref else { return Ok(SourceCredentials::default()) };
+    let wrong = |words: String| {
+        Failure::stalled(
+            Reason::SecretNotFound,
+            format!("spec.source.credentialsSecretRef: Secret {:?} {words}", reference.name),
+        )
+    };
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &mirror.namespace().unwrap_or_default());
+    let secret = api
+        .get_opt(&reference.name)
+        .await
+        .map_err(|error| {
+            Failure::transient(Reason::Retrying, format!("can't read Secret {:?}: {error}", reference.name))
+        })?
+        .ok_or_else(|| wrong("does not exist in this namespace".to_owned()))?;
+    let content = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(DOCKER_CONFIG_KEY))
+        .ok_or_else(|| wrong("is not of type kubernetes.io/dockerconfigjson".to_owned()))?;
+    let config = DockerConfig::parse(&content.0).map_err(|error| wrong(format!("can't be used: {error}")))?;
+    if config.credentials(host).is_none() {
+        return Err(wrong(format!("has no credentials for {host}")));
+    }
+    Ok(SourceCredentials(Arc::new(config)))
+}

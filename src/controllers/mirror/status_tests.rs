@@ -1,0 +1,194 @@
+//! Statuses and conditions, by how the tags ended.
+
+use super::super::apply::Mirrored;
+use super::*;
+use crate::api::ImageMirrorSpec;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_000_000).expect("in range")
+}
+
+fn mirror(tags: &[&str]) -> ImageMirror {
+    let mut spec = ImageMirrorSpec::default();
+    spec.tags.names = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    ImageMirror::new("nginx", spec)
+}
+
+fn mirrored(digest: &str, copied: bool) -> Ended {
+    Ended::Mirrored(Mirrored { source_digest: digest.into(), digest: digest.into(), copied })
+}
+
+fn failed(reason: Reason, retry: Retry) -> Ended {
+    Ended::Failed(Failure { reason, message: format!("because of {reason}"), retry })
+}
+
+fn waiting(digest: &str) -> Ended {
+    Ended::Waiting { source_digest: digest.into(), until: now() }
+}
+
+fn destination(tags: Vec<(&str, Ended)>) -> DestinationOutcome {
+    let tags = tags.into_iter().map(|(tag, outcome)| (tag.to_owned(), outcome)).collect();
+    DestinationOutcome { registry: "default".into(), uri: Some("ecr/nginx".into()), tags: Ok(tags) }
+}
+
+fn looked(mirror: &ImageMirror, destinations: Vec<DestinationOutcome>) -> Looked {
+    let selected = Selected { tags: mirror.spec.tags.names.clone(), ..Selected::default() };
+    Looked { selected, seen: Vec::new(), destinations }
+}
+
+fn after(mirror: &ImageMirror, destinations: Vec<DestinationOutcome>, at: Timestamp) -> ImageMirrorStatus {
+    status(mirror, &looked(mirror, destinations), None, at)
+}
+
+fn failure(outcomes: &[DestinationOutcome]) -> Failure {
+    match outcome(outcomes) {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(status: &DestinationStatus) -> Vec<&str> {
+    status.tags.iter().map(|tag| tag.name.as_str()).collect()
+}
+
+#[test]
+fn a_tag_counts_when_it_is_in_every_destination() {
+    let everywhere = destination(vec![("1", mirrored("a", true)), ("2", mirrored("b", true)), ("3", waiting("c"))]);
+    let partly = destination(vec![
+        ("1", mirrored("a", true)),
+        ("2", failed(Reason::TagImmutable, Retry::Stalled)),
+        ("3", waiting("c")),
+    ]);
+    let status = after(&mirror(&["1", "2", "3"]), vec![everywhere, partly], now());
+    assert_eq!(status.mirrored.as_deref(), Some("1/3"));
+    assert_eq!(status.last_sync_time, Some(Time(now())));
+    let expected = MirrorCounts { selected: 3, mirrored: 1, failed: 1, waiting: 1, ..MirrorCounts::default() };
+    assert_eq!(status.counts, Some(expected));
+}
+
+#[test]
+fn what_was_mirrored_last_stays_in_the_status_of_a_tag_that_fails_or_waits() {
+    let mut object = mirror(&["1"]);
+    object.status = Some(after(&object, vec![destination(vec![("1", mirrored("a", true))])], now()));
+    for (ended, state, reason) in [
+        (failed(Reason::Unreachable, Retry::Backoff), TagState::Failed, "Unreachable"),
+        (waiting("b"), TagState::Waiting, "TooYoung"),
+    ] {
+        let after = after(&object, vec![destination(vec![("1", ended)])], Timestamp::MAX);
+        let tag = &after.destinations[0].tags[0];
+        assert_eq!((tag.state, tag.digest.as_deref()), (state, Some("a")));
+        assert_eq!((tag.mirrored_at.clone(), tag.reason.as_deref()), (Some(Time(now())), Some(reason)));
+    }
+}
+
+#[test]
+fn a_tag_that_is_kept_is_told_with_words_where_the_spec_asks_to_be_warned() {
+    let mut object = mirror(&["1"]);
+    object.status = Some(after(&object, vec![destination(vec![("1", mirrored("a", true))])], now()));
+    for (on_tag_change, reason) in [(OnTagChange::Warn, Some("TagMoved")), (OnTagChange::Ignore, None)] {
+        object.spec.on_tag_change = on_tag_change;
+        let kept = Ended::Kept { digest: "a".into(), upstream: "b".into() };
+        let status = after(&object, vec![destination(vec![("1", kept)])], Timestamp::MAX);
+        let tag = &status.destinations[0].tags[0];
+        assert_eq!((tag.state, tag.reason.as_deref()), (TagState::Kept, reason));
+        assert_eq!(tag.source_digest.as_deref(), Some("a"), "what was mirrored last");
+    }
+}
+
+#[test]
+fn the_time_of_a_copy_stays_while_nothing_is_copied() {
+    let mut object = mirror(&["1"]);
+    object.status = Some(after(&object, vec![destination(vec![("1", mirrored("a", true))])], now()));
+    let after = after(&object, vec![destination(vec![("1", mirrored("a", false))])], Timestamp::MAX);
+    assert_eq!(after.destinations[0].tags[0].mirrored_at, Some(Time(now())));
+}
+
+#[test]
+fn a_destination_that_can_not_be_used_keeps_what_was_known_and_says_why() {
+    let mut object = mirror(&["1", "2"]);
+    object.status = Some(after(&object, vec![destination(vec![("1", mirrored("a", true))])], now()));
+    let blocked = DestinationOutcome {
+        registry: "default".into(),
+        uri: Some("ecr/nginx".into()),
+        tags: Err(Failure::stalled(Reason::RegistryNotFound, "no registry")),
+    };
+    let after = after(&object, vec![blocked], Timestamp::MAX);
+    let there = &after.destinations[0];
+    assert_eq!(there.message.as_deref(), Some("no registry"));
+    assert_eq!(there.tags.iter().find(|tag| tag.name == "1").and_then(|tag| tag.digest.as_deref()), Some("a"));
+    assert_eq!(there.tags.iter().find(|tag| tag.name == "2").map(|tag| tag.state), Some(TagState::Pending));
+    assert_eq!(after.last_sync_time, Some(Time(now())), "nothing was looked at since");
+}
+
+#[test]
+fn what_needs_a_person_comes_first_and_then_the_newest() {
+    let object = mirror(&["1.0", "1.1", "1.2", "1.10", "stable"]);
+    let ended = vec![
+        ("1.0", failed(Reason::TagNotFound, Retry::Stalled)),
+        ("1.1", waiting("a")),
+        ("1.2", mirrored("b", true)),
+        ("1.10", mirrored("c", true)),
+        ("stable", mirrored("d", true)),
+    ];
+    let status = after(&object, vec![destination(ended)], now());
+    assert_eq!(names(&status.destinations[0]), ["1.0", "1.1", "1.10", "1.2", "stable"]);
+}
+
+#[test]
+fn a_thousand_tags_in_ten_destinations_have_less_than_250_kilobytes() {
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let tags: Vec<String> = (0..1000).map(|n| format!("1.27.{n}-bookworm-slim")).collect();
+    let object = mirror(&tags.iter().map(String::as_str).collect::<Vec<_>>());
+    for count in [1, 3, 10] {
+        let outcomes = (0..count).map(|_| {
+            let ended = tags.iter().enumerate().map(|(n, tag)| match n % 3 {
+                0 => (tag.as_str(), failed(Reason::Unreachable, Retry::Backoff)),
+                1 => (tag.as_str(), waiting(&digest)),
+                _ => (tag.as_str(), mirrored(&digest, true)),
+            });
+            destination(ended.collect())
+        });
+        let mut looked = looked(&object, outcomes.collect());
+        let seen =
+            |tag: &String| SeenDigest { tag: tag.clone(), digest: digest.clone(), since: Time(now()), released: false };
+        looked.seen = tags.iter().map(seen).collect();
+        let status = status(&object, &looked, Some(now()), now());
+        let size = serde_json::to_vec(&status).expect("JSON").len();
+        assert!(size < 250_000, "{size} bytes with {count} destinations");
+        let there = &status.destinations[0];
+        assert_eq!(there.tags.len() + there.more_tags as usize, 1000);
+    }
+}
+
+#[test]
+fn a_mirror_that_waits_as_it_is_told_is_ready_and_says_until_when() {
+    let waits = destination(vec![("1", mirrored("a", false)), ("2", waiting("b"))]);
+    match outcome(&[waits]) {
+        Outcome::Ready { message } => {
+            assert!(message.contains("1 of 2") && message.contains("1970-01-12T13:46:40Z"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_reason_for_all_failures_is_the_reason_of_the_whole() {
+    let same = destination(vec![
+        ("1", failed(Reason::TagNotFound, Retry::Stalled)),
+        ("2", failed(Reason::TagNotFound, Retry::Stalled)),
+        ("3", mirrored("a", true)),
+    ]);
+    let whole = failure(&[same]);
+    assert_eq!((whole.reason, whole.retry), (Reason::TagNotFound, Retry::Stalled));
+    assert!(whole.message.contains("1 of 3") && whole.message.contains("tag 1"), "{whole}");
+}
+
+#[test]
+fn the_soonest_retry_of_several_failures_is_that_of_the_whole() {
+    let mixed = destination(vec![
+        ("1", failed(Reason::TagNotFound, Retry::Stalled)),
+        ("2", failed(Reason::RateLimited, Retry::At(now()))),
+    ]);
+    let whole = failure(&[mixed]);
+    assert_eq!((whole.reason, whole.retry), (Reason::SomeTagsFailed, Retry::At(now())));
+}
