@@ -35,6 +35,9 @@ pub(crate) struct BlobReader {
     permit: Option<Permit>,
 }
 
+/// What is held while a blob is read: the caller's own, and the registry's permit.
+pub(crate) struct Turn<T>(pub(crate) T, pub(crate) Permit);
+
 /// How far a blob has been read. From here another reader can go on.
 #[derive(Clone)]
 pub(crate) struct Progress {
@@ -96,17 +99,36 @@ impl Progress {
 }
 
 impl Session {
-    /// Opens a blob for reading, in its turn. What fails has been through all its tries.
-    pub(crate) async fn open_blob(self: &Arc<Self>, blob: &Blob, permit: Permit) -> Result<BlobReader, Error> {
+    /// Opens a blob for reading. What fails has been through all its tries.
+    ///
+    /// `turn` is what it was waited for, and is held while bytes flow. While it waits between two tries, others have their
+    /// turn, and `again` waits for the next one.
+    pub(crate) async fn open_blob<T, F>(
+        self: &Arc<Self>,
+        blob: &Blob,
+        mut turn: Turn<T>,
+        again: impl Fn() -> F,
+    ) -> Result<(BlobReader, T), Error>
+    where
+        F: Future<Output = Turn<T>>,
+    {
         let mut reader = self.read_on(Progress::new(blob));
-        let mut sent = Instant::now();
-        while reader.response.is_none() {
-            sent = Instant::now();
-            reader.reopen().await?;
+        loop {
+            let sent = Instant::now();
+            match self.open_at(&reader.progress).await {
+                Ok((place, answer, skip)) => {
+                    turn.1.answered_within(sent.elapsed());
+                    (reader.place, reader.response, reader.skip) = (place, Some(answer.into_response()), skip);
+                    reader.permit = Some(turn.1);
+                    return Ok((reader, turn.0));
+                }
+                Err(error) => {
+                    drop(turn);
+                    reader.broke(error).await?;
+                    turn = again().await;
+                }
+            }
         }
-        permit.answered_within(sent.elapsed());
-        reader.permit = Some(permit);
-        Ok(reader)
     }
 
     /// Reads a blob that has been read in part already. That it was begun was its turn.
@@ -165,8 +187,8 @@ impl Session {
             let place = self.place(Operation::GetBlob, Some(blob.digest.as_str()));
             return Err(protocol(&place, format!("it is longer than {limit} bytes")));
         }
-        let permit = self.registry.limits.reads.acquire().await;
-        let mut reader = self.open_blob(blob, permit).await?;
+        let turn = || async { Turn((), self.registry.limits.reads.acquire().await) };
+        let (mut reader, ()) = self.open_blob(blob, turn().await, turn).await?;
         let mut bytes = bytes::BytesMut::new();
         while let Some(piece) = reader.next().await? {
             bytes.extend_from_slice(&piece);

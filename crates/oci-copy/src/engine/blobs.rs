@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::in_flight::{Claim, InFlight, Key, Lead};
+use super::started::Started;
 use super::tee::{Branch, Ticket};
 use crate::client::Session;
 use crate::client::blobs::Start;
+use crate::client::reader::Turn;
 use crate::client::upload::{Failed, Feed, Upload};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Operation, Refusal};
@@ -18,9 +19,6 @@ use crate::manifest::Blob;
 use crate::progress::{Progress, ProgressEvent};
 use crate::reference::Repository;
 use crate::retry::retrying_when;
-
-/// How long the cancelling of an upload may take; nothing depends on it.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a blob came to be in the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +229,15 @@ impl Transfer {
         }
     }
 
+    /// What a blob in flight takes of the engine's own limits. They are never closed.
+    async fn permits(&self) -> Vec<Box<dyn Send + Sync>> {
+        let mut permits: Vec<Box<dyn Send + Sync>> = Vec::new();
+        for permits_of in [&self.own_permits, &self.permits] {
+            permits.extend(permits_of.clone().acquire_owned().await.ok().map(|permit| Box::new(permit) as Box<_>));
+        }
+        permits
+    }
+
     /// Reads the blob, and sends it.
     ///
     /// Permits are taken in the same order everywhere, the reading before the writing, so that no two wait for each
@@ -242,19 +249,18 @@ impl Transfer {
         lead: &Arc<Lead>,
         tries: &Tries,
     ) -> Result<(), Error> {
-        let mut permits: Vec<Box<dyn Send + Sync>> = Vec::new();
-        for permits_of in [&self.own_permits, &self.permits] {
-            // They are never closed.
-            permits.extend(permits_of.clone().acquire_owned().await.ok().map(|permit| Box::new(permit) as Box<_>));
-        }
         if let Some(data) = &blob.data {
+            let permits = self.permits().await;
             let started = self.started(blob, started, lead).await?;
             return self.upload(blob, started, Feed::Bytes(Some(data.clone())), permits, tries).await;
         }
-        let read = self.source.registry.limits.reads.acquire().await;
-        let open = async { Ok(self.source.open_blob(blob, read).await) };
+        let turn = || async { Turn(self.permits().await, self.source.registry.limits.reads.acquire().await) };
+        let first = turn().await;
+        let open = async { Ok(self.source.open_blob(blob, first, turn).await) };
         match tokio::try_join!(self.started(blob, started, lead), open)? {
-            (started, Ok(reader)) => self.upload(blob, started, Feed::Reader(Box::new(reader)), permits, tries).await,
+            (started, Ok((reader, permits))) => {
+                self.upload(blob, started, Feed::Reader(Box::new(reader)), permits, tries).await
+            }
             (mut started, Err(error)) => {
                 started.cancel().await;
                 Err(tries.unreadable(error))
@@ -289,7 +295,7 @@ impl Transfer {
         permits: Vec<Box<dyn Send + Sync>>,
         tries: &Tries,
     ) -> Result<(), Error> {
-        let Some(location) = started.location.clone() else { return Ok(()) };
+        let Some(location) = started.location().cloned() else { return Ok(()) };
         let write = self.destination.registry.limits.writes.acquire().await;
         if tries.begun.swap(true, Ordering::Relaxed) {
             self.progress.report(ProgressEvent::BlobRestarted { digest: blob.digest.clone() });
@@ -300,7 +306,7 @@ impl Transfer {
         let upload = Upload { location: &location, blob, feed, write: &write, permits, on_bytes: Box::new(on_bytes) };
         match self.destination.upload(upload).await {
             Ok(()) => {
-                started.location = None;
+                started.finish();
                 Ok(())
             }
             Err(failed) => {
@@ -343,7 +349,7 @@ impl Transfer {
     }
 
     fn upload_at(&self, location: Option<Url>, lead: &Arc<Lead>) -> Started {
-        Started { session: self.destination.clone(), location, lead: lead.clone() }
+        Started::new(self.destination.clone(), location, lead.clone())
     }
 
     /// ECR hangs up on an upload to a repository that doesn't exist. It says so when it is asked for a manifest.
@@ -365,37 +371,6 @@ impl Transfer {
             }
             .into(),
             _ => error,
-        }
-    }
-}
-
-/// An upload that the registry waits for. Unless it is finished, the registry is told not to wait any longer.
-struct Started {
-    session: Arc<Session>,
-    location: Option<Url>,
-    /// Others begin only when this upload is over: one whose last bytes are with the registry may still be committed, and
-    /// the registry's answer to the cancelling settles it.
-    lead: Arc<Lead>,
-}
-
-impl Started {
-    async fn cancel(&mut self) {
-        if let Some(location) = self.location.take() {
-            let _ = tokio::time::timeout(CANCEL_TIMEOUT, self.session.cancel_upload(location)).await;
-        }
-    }
-}
-
-impl Drop for Started {
-    /// The copy was dropped halfway: the registry hears of it from a task of its own, if there is a runtime left.
-    fn drop(&mut self) {
-        let Some(location) = self.location.take() else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (session, lead) = (self.session.clone(), self.lead.clone());
-            runtime.spawn(async move {
-                let _ = tokio::time::timeout(CANCEL_TIMEOUT, session.cancel_upload(location)).await;
-                drop(lead);
-            });
         }
     }
 }

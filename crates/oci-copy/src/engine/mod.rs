@@ -9,6 +9,7 @@ mod plan;
 mod referrers;
 pub(crate) mod request;
 mod source;
+mod started;
 pub(crate) mod tee;
 
 use std::collections::HashMap;

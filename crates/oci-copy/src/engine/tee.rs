@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::client::Session;
-use crate::client::reader::{BlobReader, Progress};
+use crate::client::reader::{BlobReader, Progress, Turn};
 use crate::config::EngineConfig;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -284,10 +284,9 @@ impl Branch {
 
 /// Reads a blob for several destinations, until all have it or have gone.
 async fn drive(source: Arc<Session>, permits: Arc<Semaphore>, blob: Blob, mut legs: Vec<Leg>) {
-    let _permit = permits.acquire().await;
-    let read = source.registry.limits.reads.acquire().await;
-    let mut reader = match source.open_blob(&blob, read).await {
-        Ok(reader) => reader,
+    let turn = || async { Turn(permits.acquire().await, source.registry.limits.reads.acquire().await) };
+    let (mut reader, _permit) = match source.open_blob(&blob, turn().await, turn).await {
+        Ok(opened) => opened,
         Err(error) => return fail(&legs, &error),
     };
     loop {

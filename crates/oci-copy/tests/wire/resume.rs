@@ -161,3 +161,32 @@ async fn a_lost_upload_and_a_broken_download_of_one_blob_are_both_made_up_for() 
     engine(&[&source, &destination]).copy(request(&source, "a:v1", &destination, "b:v1")).await.unwrap();
     assert_eq!(destination.tag("b", "v1"), Some(image.digest.to_string()));
 }
+
+#[tokio::test]
+async fn a_source_that_is_waited_for_holds_up_no_other() {
+    let (source, destination) = two().await;
+    let other = Registry::start().await;
+    let image = source.put_image("a", Some("v1"), "one");
+    let quick = other.put_image("a", Some("v1"), "two");
+    // It asks for a pause until the copy from the other one is there.
+    let there = destination.clone();
+    source.hook(move |seen| {
+        let pause = || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response();
+        let blob = seen.method == "GET" && seen.path.contains("blobs");
+        (blob && there.tag("b", "quick").is_none()).then(pause)
+    });
+    // There is room for one blob.
+    let engine = engine_with(&[&source, &other, &destination], |config| {
+        config.max_blobs = 1;
+        config.retry.max_tries = 30;
+    });
+    let blocked = tokio::spawn({
+        let (engine, request) = (engine.clone(), request(&source, "a:v1", &destination, "b:v1"));
+        async move { engine.copy(request).await }
+    });
+    crate::support::eventually("it is told to wait", || source.count("GET", "blobs") > 0).await;
+    engine.copy(request(&other, "a:v1", &destination, "b:quick")).await.unwrap();
+    assert_eq!(destination.tag("b", "quick"), Some(quick.digest.to_string()));
+    blocked.await.unwrap().unwrap();
+    assert_eq!(destination.tag("b", "v1"), Some(image.digest.to_string()));
+}
