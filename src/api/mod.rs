@@ -13,6 +13,7 @@ pub mod conditions;
 mod creation_template;
 pub mod lifecycle;
 mod mirror;
+mod pull_role;
 mod pull_secret;
 mod registry;
 mod registry_settings;
@@ -25,6 +26,7 @@ pub use lifecycle::{
     Any, ImageInUse, Lifecycle, LifecyclePreview, LifecycleRule, PreviewAction, PreviewState, Tagged, Untagged,
 };
 pub use mirror::*;
+pub use pull_role::*;
 pub use pull_secret::*;
 pub use registry::*;
 pub use registry_settings::*;

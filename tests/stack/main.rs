@@ -14,6 +14,7 @@ mod mirror;
 mod moto;
 mod ownership;
 mod plan;
+mod pull_only;
 mod pull_secret;
 mod registry;
 mod registry_identity;
