@@ -2,7 +2,8 @@
 //!
 //! The program is [`cli`]; the resources that users write are [`api`]; what keeps AWS in line with them is
 //! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share. [`plan`] and [`check`] work on [`manifests`] without
-//! a cluster; [`iam`] knows which rights are needed for what.
+//! a cluster; [`iam`] knows which rights are needed for what; [`globs`] are how
+//! repositories are named where many are meant.
 
 pub mod api;
 pub mod check;
@@ -10,6 +11,7 @@ pub mod cli;
 pub mod controllers;
 pub mod dockerconfig;
 pub mod ecr;
+pub mod globs;
 pub mod iam;
 pub mod keychain;
 pub mod manifests;

@@ -8,6 +8,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// The object can't become ready until somebody changes something; it is tried again on the long interval.
 pub const STALLED: &str = "Stalled";
+/// Of pull secrets: the tokens can pull, and nothing else.
+pub const PULL_ONLY: &str = "PullOnly";
 
 /// Why a condition has its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +92,12 @@ pub enum Reason {
     SecretNotOwned,
     /// Some of the selected namespaces could not be served.
     SomeNamespacesFailed,
+    /// A session policy limits the tokens to pulling.
+    SessionPolicy,
+    /// The tokens have all rights of the operator, pushing and deleting included.
+    TokenCanPush,
+    /// The session policy would be larger than STS takes.
+    PolicyTooLarge,
     /// Several parts of the settings failed for different reasons; each has its own in the status.
     SomeSettingsFailed,
 }
@@ -137,6 +145,9 @@ impl Reason {
             Self::SomeTagsFailed => "SomeTagsFailed",
             Self::SecretNotOwned => "SecretNotOwned",
             Self::SomeNamespacesFailed => "SomeNamespacesFailed",
+            Self::SessionPolicy => "SessionPolicy",
+            Self::TokenCanPush => "TokenCanPush",
+            Self::PolicyTooLarge => "PolicyTooLarge",
             Self::SomeSettingsFailed => "SomeSettingsFailed",
         }
     }

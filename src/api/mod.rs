@@ -14,6 +14,7 @@ mod creation_template;
 pub mod lifecycle;
 mod mirror;
 mod mirror_status;
+mod pull_role;
 mod pull_secret;
 mod registry;
 mod registry_settings;
@@ -27,6 +28,7 @@ pub use lifecycle::{
 };
 pub use mirror::*;
 pub use mirror_status::*;
+pub use pull_role::*;
 pub use pull_secret::*;
 pub use registry::*;
 pub use registry_settings::*;

@@ -37,6 +37,14 @@ pub struct EcrPullSecretSpec {
     #[schemars(length(min = 1, max = 20))]
     pub registries: Vec<RegistryRef>,
 
+    /// The repositories that can be pulled, by name, of those that the registry's `access` gives the namespace. Default: all
+    /// of those. `*` stands for any characters, also `/`, `?` for one, and `{namespace}` for the name of the secret's
+    /// namespace. The registry needs a `pullRole` or `credentials.assumeRole` for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 256)))]
+    #[x_kube(validation = Rule::new("self.all(r, r.matches('^([a-z0-9._/*?-]|[{]namespace[}])+$'))").message("repositories: a pattern is a repository name, in which * stands for any characters, ? for one, and {namespace} for the namespace"))]
+    pub repositories: Option<Vec<String>>,
+
     /// Name of the Secret, of type `kubernetes.io/dockerconfigjson`. Default: this object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -73,6 +81,14 @@ pub struct ClusterEcrPullSecretSpec {
     #[serde(default = "default_registries")]
     #[schemars(length(min = 1, max = 20))]
     pub registries: Vec<RegistryRef>,
+
+    /// The repositories that can be pulled, by name, of those that the registry's `access` gives the namespace. Default: all
+    /// of those. `*` stands for any characters, also `/`, `?` for one, and `{namespace}` for the name of the secret's
+    /// namespace. The registry needs a `pullRole` or `credentials.assumeRole` for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 256)))]
+    #[x_kube(validation = Rule::new("self.all(r, r.matches('^([a-z0-9._/*?-]|[{]namespace[}])+$'))").message("repositories: a pattern is a repository name, in which * stands for any characters, ? for one, and {namespace} for the namespace"))]
+    pub repositories: Option<Vec<String>>,
 
     /// Name of the Secrets, of type `kubernetes.io/dockerconfigjson`. Default: this object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

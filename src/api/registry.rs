@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{CommonStatus, has_status};
+use super::pull_role::PullRole;
 use super::registry_settings::{RegistrySettings, SettingStatus};
 
 /// One private registry: one AWS account in one region, and how to reach it.
@@ -37,7 +38,9 @@ use super::registry_settings::{RegistrySettings, SettingStatus};
 )]
 #[x_kube(
     validation = Rule::new("!has(self.accountId) || !has(self.credentials) || self.credentials.assumeRole.roleArn.contains('::' + self.accountId + ':')").message("credentials.assumeRole.roleArn is a role of another account than accountId: correct one of them"),
-    validation = Rule::new("!has(self.credentials) || self.credentials.assumeRole.roleArn.startsWith(self.region.startsWith('cn-') ? 'arn:aws-cn:' : self.region.startsWith('us-gov-') ? 'arn:aws-us-gov:' : self.region.startsWith('eusc-') ? 'arn:aws-eusc:' : self.region.startsWith('us-iso-') ? 'arn:aws-iso:' : self.region.startsWith('us-isob-') ? 'arn:aws-iso-b:' : self.region.startsWith('eu-isoe-') ? 'arn:aws-iso-e:' : self.region.startsWith('us-isof-') ? 'arn:aws-iso-f:' : 'arn:aws:')").message("credentials.assumeRole.roleArn is of another AWS partition than region: a role of arn:aws-cn belongs to cn- regions, arn:aws-us-gov to us-gov- regions, arn:aws to the commercial ones")
+    validation = Rule::new("!has(self.credentials) || self.credentials.assumeRole.roleArn.startsWith(self.region.startsWith('cn-') ? 'arn:aws-cn:' : self.region.startsWith('us-gov-') ? 'arn:aws-us-gov:' : self.region.startsWith('eusc-') ? 'arn:aws-eusc:' : self.region.startsWith('us-iso-') ? 'arn:aws-iso:' : self.region.startsWith('us-isob-') ? 'arn:aws-iso-b:' : self.region.startsWith('eu-isoe-') ? 'arn:aws-iso-e:' : self.region.startsWith('us-isof-') ? 'arn:aws-iso-f:' : 'arn:aws:')").message("credentials.assumeRole.roleArn is of another AWS partition than region: a role of arn:aws-cn belongs to cn- regions, arn:aws-us-gov to us-gov- regions, arn:aws to the commercial ones"),
+    validation = Rule::new("!has(self.accountId) || !has(self.pullRole) || self.pullRole.roleArn.contains('::' + self.accountId + ':')").message("pullRole.roleArn is a role of another account than accountId: correct one of them"),
+    validation = Rule::new("!has(self.pullRole) || self.pullRole.roleArn.startsWith(self.region.startsWith('cn-') ? 'arn:aws-cn:' : self.region.startsWith('us-gov-') ? 'arn:aws-us-gov:' : self.region.startsWith('eusc-') ? 'arn:aws-eusc:' : self.region.startsWith('us-iso-') ? 'arn:aws-iso:' : self.region.startsWith('us-isob-') ? 'arn:aws-iso-b:' : self.region.startsWith('eu-isoe-') ? 'arn:aws-iso-e:' : self.region.startsWith('us-isof-') ? 'arn:aws-iso-f:' : 'arn:aws:')").message("pullRole.roleArn is of another AWS partition than region: a role of arn:aws-cn belongs to cn- regions, arn:aws-us-gov to us-gov- regions, arn:aws to the commercial ones")
 )]
 pub struct EcrRegistrySpec {
     /// The AWS region, such as `eu-west-1`. Fixed once set: another region is another EcrRegistry.
@@ -59,6 +62,12 @@ pub struct EcrRegistrySpec {
     /// service accounts (IRSA), the environment, or the instance's role, in the order of the AWS SDK.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<AwsCredentials>,
+
+    /// The role that the tokens of pull secrets are minted from. They can pull from the repositories that `access` gives a
+    /// namespace, and nothing else. Without it the role of `credentials` serves; without both a pull secret has all rights
+    /// of the operator's own identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_role: Option<PullRole>,
 
     /// Where the registry is reached, if not at AWS's public endpoints: VPC, FIPS or dual-stack endpoints, or a local
     /// stack.

@@ -207,6 +207,7 @@ mod tests {
             action,
             registry: "default".into(),
             repository: repository.map(str::to_owned),
+            role: None,
             object: object.into(),
             field: "spec".into(),
         }

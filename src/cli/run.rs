@@ -58,6 +58,11 @@ pub(super) struct Args {
     /// How long the copy of one image may take.
     #[arg(long, env = "ECR_OPERATOR_COPY_DEADLINE", default_value = "1h", value_parser = duration)]
     copy_deadline: Duration,
+
+    /// Whether pull secrets are refused whose token can do more than pull: those of an EcrRegistry that has neither
+    /// pullRole nor credentials.assumeRole.
+    #[arg(long, env = "ECR_OPERATOR_REQUIRE_PULL_ONLY", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    require_pull_only: bool,
 }
 
 /// Reads a duration such as `10m` or `1h30m`.
@@ -92,6 +97,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         registries,
         mirror_concurrency: args.mirror_concurrency,
         copy_deadline: args.copy_deadline,
+        require_pull_only: args.require_pull_only,
     };
     let client = kube::Client::try_default().await.context("can't connect to the API server")?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("can't listen on {}", args.listen))?;

@@ -9,6 +9,7 @@ use wildmatch::WildMatch;
 use super::failure::Failure;
 use crate::api::EcrRegistry;
 use crate::api::conditions::Reason;
+use crate::globs;
 
 /// What an object wants of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub fn granted(registry: &EcrRegistry, namespace: &str, labels: &BTreeMap<String
         .filter(|entry| {
             Selector::try_from(entry.namespace_selector.clone()).is_ok_and(|selector| selector.matches(labels))
         })
-        .flat_map(|entry| entry.repositories.iter().map(|pattern| pattern.replace("{namespace}", namespace)))
+        .flat_map(|entry| entry.repositories.iter().map(|pattern| globs::in_namespace(pattern, namespace)))
         .collect();
     Granted::Matching(patterns)
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Use, authorise};
+use super::access::{Granted, Use, authorise, granted};
 use super::audits::Audits;
 use super::claims::Claims;
 use super::events::Events;
@@ -39,6 +41,8 @@ pub struct Context {
     pub mirrors: Cache<ImageMirror>,
     /// What pull secrets depend on.
     pub pull_secrets: Stores,
+    /// Whether tokens that can do more than pull are kept from pull secrets.
+    pub require_pull_only: bool,
     /// Which images pods run.
     pub workloads: Workloads,
     /// Tells this cluster from others in owner tags: the UID of the namespace `kube-system`.
@@ -86,15 +90,36 @@ impl Context {
 
     /// Whether a namespace may use a registry so. A namespace that is not known gets nothing.
     pub async fn authorise(&self, registry: &EcrRegistry, namespace: &str, wanted: Use<'_>) -> Result<(), Failure> {
+        match self.labels(registry, namespace).await? {
+            None => Ok(()),
+            Some(known) => authorise(registry, namespace, known.labels(), wanted),
+        }
+    }
+
+    /// What a namespace may use of a registry, and that it is something. A namespace that is not known gets nothing.
+    pub async fn granted(&self, registry: &EcrRegistry, namespace: &str) -> Result<Granted, Failure> {
+        match self.labels(registry, namespace).await? {
+            None => Ok(Granted::All),
+            Some(known) => {
+                authorise(registry, namespace, known.labels(), Use::Anything)?;
+                Ok(granted(registry, namespace, known.labels()))
+            }
+        }
+    }
+
+    /// The namespace with its labels, where the registry's `spec.access` asks for them.
+    async fn labels(
+        &self,
+        registry: &EcrRegistry,
+        namespace: &str,
+    ) -> Result<Option<Arc<PartialObjectMeta<Namespace>>>, Failure> {
         if registry.spec.access.is_none() {
-            return Ok(());
+            return Ok(None);
         }
         self.pull_secrets.namespaces.filled().await;
-        match self.pull_secrets.namespaces.store.get(&ObjectRef::new(namespace)) {
-            Some(known) => authorise(registry, namespace, known.labels(), wanted),
-            // Younger than what the watch has told so far, or gone.
-            None => Err(Failure::transient(Reason::Progressing, format!("waiting to see namespace {namespace}"))),
-        }
+        // Younger than what the watch has told so far, or gone.
+        let unknown = || Failure::transient(Reason::Progressing, format!("waiting to see namespace {namespace}"));
+        self.pull_secrets.namespaces.store.get(&ObjectRef::new(namespace)).ok_or_else(unknown).map(Some)
     }
 
     /// The connection to a registry whose use was authorised.

@@ -60,6 +60,10 @@ impl From<EcrError> for Failure {
                 (Reason::Unreachable, "; check the network, spec.endpoints of the EcrRegistry and its caBundle")
             }
             ErrorKind::Limit => (Reason::LimitExceeded, "; ask AWS for a higher quota or use less of it"),
+            ErrorKind::PolicyTooLarge => (
+                Reason::PolicyTooLarge,
+                "; use fewer and coarser patterns, such as team-a/*, in spec.access of the EcrRegistry or in spec.repositories, and fewer session tags",
+            ),
             ErrorKind::Invalid => (Reason::InvalidParameter, "; correct the spec"),
             ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::NotEmpty | ErrorKind::Other => {
                 (Reason::Retrying, "")

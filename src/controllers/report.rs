@@ -57,21 +57,31 @@ pub fn conditions(
         Outcome::Failed(failure) => ("False", "True", "False", failure.reason, failure.message.as_str()),
     };
     [(READY, ready), (RECONCILING, reconciling), (STALLED, stalled)]
-        .map(|(type_, status)| {
-            let since = previous
-                .iter()
-                .find(|condition| condition.type_ == type_ && condition.status == status)
-                .map_or(Time(now), |condition| condition.last_transition_time.clone());
-            Condition {
-                type_: type_.to_owned(),
-                status: status.to_owned(),
-                reason: reason.as_str().to_owned(),
-                message: cut(message, 4000),
-                last_transition_time: since,
-                observed_generation: generation,
-            }
+        .map(|(type_, status)| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: cut(message, 4000),
+            last_transition_time: since(previous, type_, status, now),
+            observed_generation: generation,
         })
         .into()
+}
+
+/// Since when a condition has this status.
+fn since(previous: &[Condition], type_: &str, status: &str, now: Timestamp) -> Time {
+    let same = previous.iter().find(|condition| condition.type_ == type_ && condition.status == status);
+    same.map_or(Time(now), |condition| condition.last_transition_time.clone())
+}
+
+/// The conditions that a kind has beside those three, as a status to be written has them.
+fn of_the_kind(given: Vec<Condition>, previous: &[Condition], now: Timestamp) -> impl Iterator<Item = Condition> {
+    let others =
+        given.into_iter().filter(|condition| ![READY, RECONCILING, STALLED].contains(&condition.type_.as_str()));
+    others.map(move |condition| {
+        let last_transition_time = since(previous, &condition.type_, &condition.status, now);
+        Condition { message: cut(&condition.message, 4000), last_transition_time, ..condition }
+    })
 }
 
 /// A text of at most so many bytes, with an ellipsis where something was cut.
@@ -97,7 +107,10 @@ impl Context {
         let before = object.status().map(|status| K::common(status).clone()).unwrap_or_default();
         let common = K::common_mut(&mut status);
         common.observed_generation = generation;
-        common.conditions = conditions(&before.conditions, generation, outcome, Timestamp::now());
+        let now = Timestamp::now();
+        let given = std::mem::take(&mut common.conditions);
+        common.conditions = conditions(&before.conditions, generation, outcome, now);
+        common.conditions.extend(of_the_kind(given, &before.conditions, now));
         common.last_handled_sync_at = object.annotations().get(SYNC_AT).cloned();
         let after = common.clone();
 
@@ -189,6 +202,26 @@ mod tests {
         let failed = conditions(&same, Some(2), &Outcome::Failed(Failure::stalled(Reason::AccessDenied, "no")), later);
         assert_eq!(failed[0].last_transition_time, Time(later));
         assert_eq!(failed[1].last_transition_time, Time(start), "Reconciling stayed False");
+    }
+
+    #[test]
+    fn conditions_of_a_kind_stay_beside_the_three() {
+        let start = Timestamp::UNIX_EPOCH;
+        let later = Timestamp::from_second(60).expect("in range");
+        let other = |status: &str| Condition {
+            type_: "PullOnly".into(),
+            status: status.into(),
+            reason: "Test".into(),
+            message: String::new(),
+            last_transition_time: Time(start),
+            observed_generation: None,
+        };
+        let mut given = conditions(&[], Some(1), &Outcome::Suspended, start);
+        given.push(other("False"));
+        let kept: Vec<_> = of_the_kind(given, &[other("False")], later).collect();
+        assert_eq!(kept, [other("False")]);
+        let turned: Vec<_> = of_the_kind(vec![other("True")], &kept, later).collect();
+        assert_eq!(turned[0].last_transition_time, Time(later));
     }
 
     #[test]

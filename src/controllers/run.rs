@@ -27,7 +27,7 @@ use super::watches::{watch_namespaces, watch_objects, watch_registries, watch_re
 use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
 use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
-use crate::ecr::Pool;
+use crate::ecr::{Mints, Pool};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::Health;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub mirror_concurrency: usize,
     /// How long the copy of one image may take.
     pub copy_deadline: Duration,
+    /// Whether tokens that can do more than pull are kept from pull secrets.
+    pub require_pull_only: bool,
 }
 
 /// Why the controllers could not start.
@@ -107,7 +109,13 @@ pub async fn run(
         claims,
         audits: Audits::new(settings.intervals.audit, Timestamp::now()),
         mirrors: mirrors.clone(),
-        pull_secrets: Stores { secrets: secret_store, namespaces: namespace_store, verified: Verified::default() },
+        pull_secrets: Stores {
+            secrets: secret_store,
+            namespaces: namespace_store,
+            verified: Verified::default(),
+            mints: Mints::default(),
+        },
+        require_pull_only: settings.require_pull_only,
         workloads: Workloads::default(),
         cluster,
         intervals: settings.intervals,

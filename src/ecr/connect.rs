@@ -24,6 +24,8 @@ const ATTEMPTS: u32 = 2;
 pub struct Ecr {
     pub(super) api: aws_sdk_ecr::Client,
     sts: aws_sdk_sts::Client,
+    /// STS, as the operator's own identity: it is who assumes roles.
+    pub(super) own_sts: aws_sdk_sts::Client,
     pub(super) tokens: TokenCache,
     pub(super) listing: Listing,
     /// Who the credentials are.
@@ -34,6 +36,17 @@ pub struct Ecr {
     pub host: String,
     /// PEM certificates to trust at `host`, beside the system's own.
     pub ca_bundle: Option<String>,
+    /// Where the APIs are reached, if not at AWS's usual endpoints.
+    pub endpoints: ApiEndpoints,
+}
+
+/// Where the ECR API and STS are reached, if not at AWS's usual endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiEndpoints {
+    /// URL of the ECR API.
+    pub api: Option<String>,
+    /// URL of the STS API.
+    pub sts: Option<String>,
 }
 
 /// Who the credentials are, as STS GetCallerIdentity says.
@@ -88,7 +101,7 @@ pub enum ConnectError {
 impl Ecr {
     /// Connects to the registry that `spec` describes and makes sure that it is the right account.
     pub async fn connect(spec: &EcrRegistrySpec, metrics: &Metrics) -> Result<Self, ConnectError> {
-        let Configured { ecr: config, sts } = sdk_config(spec).await;
+        let Configured { ecr: config, sts, own_sts } = sdk_config(spec).await;
         let (fips, dual_stack) = (config.use_fips().unwrap_or(false), config.use_dual_stack().unwrap_or(false));
         if let Some(url) = config.endpoint_url()
             && (fips || dual_stack)
@@ -114,18 +127,20 @@ impl Ecr {
         let mut api = aws_sdk_ecr::config::Builder::from(&config)
             .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
             .interceptor(EveryCall::new(&identity.account_id, &spec.region, metrics.clone()));
-        if let Some(url) = endpoints.api {
+        if let Some(url) = &endpoints.api {
             api = api.endpoint_url(url);
         }
         Ok(Self {
             api: aws_sdk_ecr::Client::from_conf(api.build()),
             sts,
+            own_sts: aws_sdk_sts::Client::new(&own_sts),
             tokens: TokenCache::default(),
             listing: Listing::default(),
             identity,
             region: spec.region.clone(),
             host,
             ca_bundle: endpoints.ca_bundle,
+            endpoints: ApiEndpoints { api: endpoints.api, sts: endpoints.sts },
         })
     }
 
@@ -144,6 +159,8 @@ impl Ecr {
 struct Configured {
     ecr: SdkConfig,
     sts: SdkConfig,
+    /// With the operator's own identity, whatever role the registry is reached by.
+    own_sts: SdkConfig,
 }
 
 async fn sdk_config(spec: &EcrRegistrySpec) -> Configured {
@@ -153,11 +170,12 @@ async fn sdk_config(spec: &EcrRegistrySpec) -> Configured {
         Some(url) => loader(spec).endpoint_url(url).load().await,
         None => ecr.clone(),
     };
-    let Some(credentials) = &spec.credentials else { return Configured { ecr, sts } };
+    let own_sts = sts.clone();
+    let Some(credentials) = &spec.credentials else { return Configured { ecr, sts, own_sts } };
     let provider = assume_role(&credentials.assume_role, &spec.region, &sts).await;
     let provider = aws_sdk_ecr::config::SharedCredentialsProvider::new(provider);
     let with_role = |config: SdkConfig| config.into_builder().credentials_provider(provider.clone()).build();
-    Configured { ecr: with_role(ecr), sts: with_role(sts) }
+    Configured { ecr: with_role(ecr), sts: with_role(sts), own_sts }
 }
 
 /// Region, trust, endpoints of a kind, patience; credentials as the SDK finds them.

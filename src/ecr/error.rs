@@ -34,6 +34,8 @@ pub enum ErrorKind {
     NotEmpty,
     /// A quota is used up.
     Limit,
+    /// A session policy, packed with the session's tags, is larger than STS takes.
+    PolicyTooLarge,
     /// AWS refuses a value.
     Invalid,
     /// AWS failed, or answered something that is not listed here.
@@ -163,6 +165,7 @@ fn kind_of_code(code: &str) -> ErrorKind {
         | "ExclusionAlreadyExistsException" => ErrorKind::AlreadyExists,
         "RepositoryNotEmptyException" => ErrorKind::NotEmpty,
         "LimitExceededException" | "TooManyTagsException" => ErrorKind::Limit,
+        "PackedPolicyTooLarge" | "PackedPolicyTooLargeException" => ErrorKind::PolicyTooLarge,
         "InvalidParameterException"
         | "InvalidTagParameterException"
         | "ValidationException"

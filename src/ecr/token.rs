@@ -11,7 +11,7 @@ use super::connect::Ecr;
 use super::error::EcrError;
 
 /// A token with less life than this is as good as expired: a copy that starts with it may outlive it.
-const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// User name and password for the registry API. They are good for 12 hours, on every registry that the identity that
 /// asked for them can reach.
@@ -68,7 +68,7 @@ impl Ecr {
         {
             return Ok(token.clone());
         }
-        let token = Arc::new(self.get_authorization_token(now).await?);
+        let token = Arc::new(self.get_authorization_token(now, None).await?);
         *cached = Some(token.clone());
         Ok(token)
     }
@@ -78,10 +78,19 @@ impl Ecr {
         *self.tokens.0.lock().await = None;
     }
 
-    async fn get_authorization_token(&self, now: Timestamp) -> Result<Token, EcrError> {
+    /// Asks AWS for a token, with other credentials than the registry's own where `instead` has some.
+    pub(super) async fn get_authorization_token(
+        &self,
+        now: Timestamp,
+        instead: Option<aws_sdk_ecr::config::Builder>,
+    ) -> Result<Token, EcrError> {
         const OPERATION: &str = "ecr:GetAuthorizationToken";
-        let answer =
-            self.api.get_authorization_token().send().await.map_err(|error| EcrError::new(OPERATION, &error))?;
+        let call = self.api.get_authorization_token();
+        let answer = match instead {
+            Some(config) => call.customize().config_override(config).send().await,
+            None => call.send().await,
+        }
+        .map_err(|error| EcrError::new(OPERATION, &error))?;
         let data = answer
             .authorization_data
             .and_then(|list| list.into_iter().next())

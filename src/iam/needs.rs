@@ -17,6 +17,8 @@ pub struct Need {
     pub registry: String,
     /// The repository that it is needed for, where it is about one.
     pub repository: Option<String>,
+    /// The ARN of the role that it is needed for, where it is about one.
+    pub role: Option<String>,
     /// The object, such as `EcrRepository team-a/api`.
     pub object: String,
     /// The field, such as `spec.lifecycle`.
@@ -107,11 +109,14 @@ fn of_table(
             continue;
         }
         for action in feature.actions {
-            let on_repository = policy::scope(action) == ActionScope::Repository;
+            let scope = policy::scope(action);
+            let on_repository = scope == ActionScope::Repository;
+            let role = spec["pullRole"]["roleArn"].as_str().filter(|_| scope == ActionScope::AssumedRole);
             all.push(Need {
                 action,
                 registry: registry.to_owned(),
                 repository: repository.filter(|_| on_repository).map(str::to_owned),
+                role: role.map(str::to_owned),
                 object: title.to_owned(),
                 field: feature.field.replacen("spec", field, 1),
             });
@@ -151,7 +156,8 @@ pub fn policy_for(needs: &[Need]) -> Value {
     // The list of all repositories is what every EcrRepository is looked up in, and IAM asks for all of them then.
     let lists = actions.contains("ecr:DescribeRepositories");
     let repositories: BTreeSet<String> = needs.iter().filter_map(|need| need.repository.clone()).collect();
-    let mut document = policy::document(&actions, &repositories);
+    let roles: BTreeSet<String> = needs.iter().filter_map(|need| need.role.clone()).collect();
+    let mut document = policy::document(&actions, &repositories, &roles);
     if lists && let Some(statements) = document["Statement"].as_array_mut() {
         for statement in statements.iter_mut().filter(|statement| statement["Sid"] == "Repositories") {
             if let Some(list) = statement["Action"].as_array_mut() {

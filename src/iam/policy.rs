@@ -15,6 +15,8 @@ pub enum ActionScope {
     ServiceLinkedRole,
     /// A role that ECR assumes.
     PassedRole,
+    /// A role that the operator assumes.
+    AssumedRole,
     /// A key in AWS KMS.
     Key,
 }
@@ -27,6 +29,7 @@ pub fn scope(action: &str) -> ActionScope {
     match action {
         "iam:CreateServiceLinkedRole" => ActionScope::ServiceLinkedRole,
         "iam:PassRole" => ActionScope::PassedRole,
+        _ if action.starts_with("sts:") => ActionScope::AssumedRole,
         _ if action.starts_with("kms:") => ActionScope::Key,
         _ if action.starts_with("inspector2:") => ActionScope::Registry,
         "ecr:GetAuthorizationToken"
@@ -53,18 +56,18 @@ pub fn scope(action: &str) -> ActionScope {
 }
 
 /// A policy that allows these actions and no others. Actions on repositories are allowed on those that `repositories`
-/// names, with `*` as wildcard, in any account and region.
-pub fn document(actions: &BTreeSet<&str>, repositories: &BTreeSet<String>) -> Value {
+/// names, with `*` as wildcard, in any account and region, and roles are assumed that `roles` has the ARNs of.
+pub fn document(actions: &BTreeSet<&str>, repositories: &BTreeSet<String>, roles: &BTreeSet<String>) -> Value {
     let mut by_scope: BTreeMap<ActionScope, Vec<&str>> = BTreeMap::new();
     for action in actions {
         by_scope.entry(scope(action)).or_default().push(action);
     }
     let statements: Vec<Value> =
-        by_scope.into_iter().map(|(scope, actions)| statement(scope, &actions, repositories)).collect();
+        by_scope.into_iter().map(|(scope, actions)| statement(scope, &actions, repositories, roles)).collect();
     json!({"Version": "2012-10-17", "Statement": statements})
 }
 
-fn statement(scope: ActionScope, actions: &[&str], repositories: &BTreeSet<String>) -> Value {
+fn statement(scope: ActionScope, actions: &[&str], repositories: &BTreeSet<String>, roles: &BTreeSet<String>) -> Value {
     let (sid, resource, condition) = match scope {
         ActionScope::Registry => ("Registry", json!("*"), None),
         ActionScope::Repository => {
@@ -88,6 +91,7 @@ fn statement(scope: ActionScope, actions: &[&str], repositories: &BTreeSet<Strin
                 "pullthroughcache.ecr.amazonaws.com",
             ]}})),
         ),
+        ActionScope::AssumedRole => ("PullRoles", json!(roles), None),
         ActionScope::Key => {
             ("Keys", json!("*"), Some(json!({"StringLike": {"kms:ViaService": "ecr.*.amazonaws.com"}})))
         }

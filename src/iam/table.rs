@@ -49,6 +49,9 @@ const MIRROR: &str = "ImageMirror";
 pub const TABLE: &[Feature] = &[
     // The registry's condition Ready comes from a token; mirrors and pull secrets use it.
     reads(REGISTRY, "spec", Always, &["ecr:GetAuthorizationToken"]),
+    // The operator's own identity assumes it; its session policy does the rest.
+    reads(REGISTRY, "spec.pullRole", Present, &["sts:AssumeRole"]),
+    reads(REGISTRY, "spec.pullRole.sessionTags", Present, &["sts:TagSession"]),
     // ECR's own answer on a new repository and its tags.
     reads(REPOSITORY, "spec", Always, &["ecr:DescribeRepositories", "ecr:ListTagsForResource"]),
     // Creating a repository with tags is both; an adopted one is tagged.

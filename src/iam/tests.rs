@@ -13,7 +13,9 @@ fn actions(of: impl Fn(&Feature) -> bool) -> BTreeSet<&'static str> {
 }
 
 fn is_core(feature: &Feature) -> bool {
-    !feature.field.starts_with("spec.settings") && feature.field != "spec.encryption.kmsKey"
+    !feature.field.starts_with("spec.settings")
+        && !feature.field.starts_with("spec.pullRole")
+        && feature.field != "spec.encryption.kmsKey"
 }
 
 /// The actions of a policy in `docs/iam`, each with the kind of thing that its resource names.
@@ -37,6 +39,7 @@ fn shipped(file: &str) -> BTreeSet<String> {
                 ActionScope::Repository => "arn:aws:ecr:*:*:repository/*",
                 ActionScope::ServiceLinkedRole => "arn:aws:iam::*:role/aws-service-role/*",
                 ActionScope::PassedRole => "arn:aws:iam::*:role/*",
+                ActionScope::AssumedRole => "arn:aws:iam::123456789012:role/ecr-pull",
                 ActionScope::Key => "arn:aws:kms:*:*:key/*",
             };
             assert_eq!(resource, expected, "{file}: the resource of {action}");
@@ -67,7 +70,8 @@ fn registry_settings_and_keys_have_policies_of_their_own() {
 
 #[test]
 fn the_policy_for_observing_allows_what_reads_and_no_change() {
-    assert_ships("observe-policy.json", &actions(|feature| !feature.changes));
+    let observing = |feature: &Feature| !feature.changes && !feature.field.starts_with("spec.pullRole");
+    assert_ships("observe-policy.json", &actions(observing));
 }
 
 #[test]
@@ -79,6 +83,25 @@ fn the_policy_for_pulling_allows_a_token_and_pulling() {
         "ecr:GetDownloadUrlForLayer",
     ];
     assert_ships("pull-only-policy.json", &pulling.into());
+}
+
+#[test]
+fn pull_roles_have_a_policy_of_their_own() {
+    assert_ships("assume-pull-role-policy.json", &actions(|feature| feature.field.starts_with("spec.pullRole")));
+}
+
+#[test]
+fn a_pull_role_is_named_in_the_policy_and_tags_only_where_there_are_some() {
+    let arn = "arn:aws:iam::123456789012:role/pull";
+    let policy = |pull_role: Value| {
+        let registry = json!({"kind": "EcrRegistry", "metadata": {"name": "default"}, "spec": {"region": "eu-west-1", "pullRole": pull_role}});
+        let statements = policy_for(&needs(&registry))["Statement"].as_array().cloned().unwrap_or_default();
+        statements.into_iter().find(|statement| statement["Sid"] == "PullRoles").expect("a statement")
+    };
+    let plain = policy(json!({"roleArn": arn}));
+    assert_eq!((&plain["Action"], &plain["Resource"]), (&json!(["sts:AssumeRole"]), &json!([arn])));
+    let tagged = policy(json!({"roleArn": arn, "sessionTags": {"cluster": "{cluster}"}}));
+    assert_eq!(tagged["Action"], json!(["sts:AssumeRole", "sts:TagSession"]));
 }
 
 #[test]

@@ -66,6 +66,20 @@ async fn bad_registries_are_refused() {
             "{region: eu-west-1, credentials: {assumeRole: {roleArn: 'arn:aws:iam::123456789012:role/x', externalId: a}}}",
             &["externalId"],
         ),
+        ("{region: eu-west-1, pullRole: {}}", &["spec.pullRole.roleArn", "Required"]),
+        ("{region: eu-west-1, pullRole: {roleArn: my-role}}", &["roleArn", "arn:aws:iam"]),
+        (
+            "{region: cn-north-1, pullRole: {roleArn: 'arn:aws:iam::123456789012:role/x'}}",
+            &["pullRole.roleArn", "another AWS partition"],
+        ),
+        (
+            "{region: eu-west-1, accountId: '222222222222', pullRole: {roleArn: 'arn:aws:iam::123456789012:role/x'}}",
+            &["pullRole.roleArn", "another account"],
+        ),
+        (
+            "{region: eu-west-1, pullRole: {roleArn: 'arn:aws:iam::123456789012:role/x', renewWithin: Day}}",
+            &["renewWithin"],
+        ),
         ("{region: eu-west-1, endpoints: {api: 'http://example.com'}}", &["endpoints.api", "https URL"]),
         ("{region: eu-west-1, endpoints: {registry: 'https://example.com/v2/'}}", &["endpoints.registry", "without a path"]),
         ("{region: eu-west-1, endpoints: {caBundle: nonsense}}", &["endpoints.caBundle", "PEM"]),
@@ -233,11 +247,17 @@ async fn bad_pull_secrets_are_refused() {
         ("{registries: []}", &["spec.registries"]),
         ("{secretName: Upper}", &["spec.secretName", "lower-case"]),
         ("{secretName: ''}", &["spec.secretName"]),
+        ("{repositories: []}", &["spec.repositories"]),
+        ("{repositories: ['Team/*']}", &["spec.repositories", "{namespace} for the namespace"]),
     ])
     .await;
     refused::<ClusterEcrPullSecret>(&[
         ("{}", &["spec.namespaceSelector", "Required"]),
         ("{namespaceSelector: {}, registries: []}", &["spec.registries"]),
+        (
+            "{namespaceSelector: {}, repositories: ['{name}/*']}",
+            &["spec.repositories", "{namespace} for the namespace"],
+        ),
     ])
     .await;
 }

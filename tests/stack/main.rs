@@ -17,6 +17,7 @@ mod mirror_selection;
 mod moto;
 mod ownership;
 mod plan;
+mod pull_only;
 mod pull_secret;
 mod registry;
 mod registry_identity;

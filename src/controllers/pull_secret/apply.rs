@@ -11,8 +11,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
 use super::document::{Document, fingerprint};
-use super::observe::{DATA_KEY, EXPIRES_AT, FINGERPRINT, HOSTS, RENEW_AT, cannot};
-use super::plan::{Because, Decision};
+use super::observe::{DATA_KEY, EXPIRES_AT, FINGERPRINT, HOSTS, RENEW_AT, RIGHTS, cannot};
+use super::plan::{self, Because, Decision};
 use super::{CONCURRENT_WRITES, Wanted};
 use crate::api::conditions::Reason;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
@@ -30,13 +30,21 @@ pub(super) struct Life {
     pub(super) not_renewed: Option<Failure>,
 }
 
+/// What a namespace's Secret is to be.
+pub(super) struct Content<'a> {
+    /// The fingerprint of what the tokens are good for.
+    pub(super) rights: &'a str,
+    /// The content, where a Secret is to be written.
+    pub(super) document: Option<&'a Result<Document, Failure>>,
+}
+
 /// Does what was decided for one namespace.
 pub(super) async fn apply(
     context: &Context,
     wanted: &Wanted,
     namespace: &str,
     decision: Decision,
-    document: Option<&Result<Document, Failure>>,
+    content: Content<'_>,
 ) -> Result<Life, Failure> {
     let present = match &decision {
         Decision::Keep(life) => {
@@ -54,10 +62,17 @@ pub(super) async fn apply(
         Decision::Create => None,
         Decision::Update { because: _, present } => present.clone(),
     };
-    let written = match document {
-        Some(Ok(document)) => write(context, wanted, namespace, &decision, document).await,
+    let document = match content.document {
+        Some(Ok(document)) => Ok(document),
         Some(Err(failure)) => Err(failure.clone()),
         None => Err(Failure::transient(Reason::Retrying, "no token was asked for")),
+    };
+    let written = match document {
+        Ok(document) => match &document.late {
+            Some(late) if !plan::is_better(document.expires_at, true, present.as_ref()) => Err(late.clone()),
+            _ => write(context, wanted, namespace, &decision, document, content.rights).await,
+        },
+        Err(failure) => Err(failure),
     };
     match (written, present) {
         (Err(failure), Some(life)) => {
@@ -73,9 +88,11 @@ async fn write(
     namespace: &str,
     decision: &Decision,
     document: &Document,
+    rights: &str,
 ) -> Result<Life, Failure> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let secret = secret(wanted, namespace, document);
+    let renew_at = document.renew_at(&format!("{}/{namespace}", wanted.owner.uid));
+    let secret = secret(wanted, namespace, document, rights, renew_at);
     let written = match decision {
         // Creating fails where somebody was faster: what is there may be another's.
         Decision::Create => {
@@ -88,18 +105,19 @@ async fn write(
     context.pull_secrets.verified.insert(&written.metadata);
     context.metrics.pull_secret_written(match decision {
         Decision::Update { because: Because::Due, .. } => "renewed",
-        Decision::Update { because: Because::OtherRegistries, .. } => "registries_changed",
+        Decision::Update { because: Because::OtherRights, .. } => "rights_changed",
         Decision::Update { because: Because::Edited, .. } => "repaired",
         _ => "created",
     });
-    Ok(Life { expires_at: document.expires_at, renew_at: document.renew_at, not_renewed: None })
+    Ok(Life { expires_at: document.expires_at, renew_at, not_renewed: document.late.clone() })
 }
 
-fn secret(wanted: &Wanted, namespace: &str, document: &Document) -> Secret {
+fn secret(wanted: &Wanted, namespace: &str, document: &Document, rights: &str, renew_at: Timestamp) -> Secret {
     let annotations = [
         (HOSTS, document.hosts.join(",")),
         (EXPIRES_AT, document.expires_at.to_string()),
-        (RENEW_AT, document.renew_at.to_string()),
+        (RENEW_AT, renew_at.to_string()),
+        (RIGHTS, rights.to_owned()),
         (FINGERPRINT, fingerprint(document.dockerconfigjson.as_bytes())),
     ];
     Secret {

@@ -9,23 +9,26 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::fresh;
+use crate::controllers::failure::Failure;
 use crate::ecr::Token;
 
 /// The content of a `kubernetes.io/dockerconfigjson` Secret, and how long it is good for.
 pub(super) struct Document {
     /// The docker config, as text.
     pub(super) dockerconfigjson: String,
-    /// The hosts that it has credentials for, in order.
+    /// The hosts that it has tokens for, in order.
     pub(super) hosts: Vec<String>,
     /// When the first of its tokens expires.
     pub(super) expires_at: Timestamp,
-    /// When the first of its tokens is due to be renewed.
-    pub(super) renew_at: Timestamp,
+    /// Why not all of its tokens are as fresh as they should be. They work.
+    pub(super) late: Option<Failure>,
+    tokens: Vec<Arc<Token>>,
 }
 
 impl Document {
     /// The content for these tokens, by host. There is at least one.
-    pub(super) fn new(tokens: &BTreeMap<String, Arc<Token>>) -> Self {
+    pub(super) fn new(tokens: &BTreeMap<String, Arc<Token>>, late: Option<Failure>) -> Self {
         let auths: serde_json::Map<_, _> = tokens
             .iter()
             .map(|(host, token)| {
@@ -34,13 +37,18 @@ impl Document {
                 (host.clone(), json!({ "username": username, "password": password, "auth": auth }))
             })
             .collect();
-        let first = |time: fn(&Token) -> Timestamp| tokens.values().map(|token| time(token)).min().unwrap_or_default();
         Self {
             dockerconfigjson: json!({ "auths": auths }).to_string(),
             hosts: tokens.keys().cloned().collect(),
-            expires_at: first(|token| token.expires_at),
-            renew_at: first(Token::renew_at),
+            expires_at: tokens.values().map(|token| token.expires_at).min().unwrap_or_default(),
+            late,
+            tokens: tokens.values().cloned().collect(),
         }
+    }
+
+    /// When a Secret with this content is due to be renewed. `seed` tells Secrets apart that share it.
+    pub(super) fn renew_at(&self, seed: &str) -> Timestamp {
+        self.tokens.iter().map(|token| fresh::renew_at(token, seed)).min().unwrap_or_default()
     }
 }
 
@@ -68,7 +76,7 @@ mod tests {
     fn every_host_has_its_own_credentials_in_both_forms() {
         let tokens =
             BTreeMap::from([("b.example".to_owned(), token("two", 0)), ("a.example".to_owned(), token("one", 60))]);
-        let document = Document::new(&tokens);
+        let document = Document::new(&tokens, None);
         let config: serde_json::Value = serde_json::from_str(&document.dockerconfigjson).expect("JSON");
         assert_eq!(config["auths"]["a.example"]["password"], "one");
         assert_eq!(config["auths"]["b.example"]["auth"], BASE64.encode("AWS:two"));
@@ -78,9 +86,10 @@ mod tests {
     #[test]
     fn the_oldest_token_says_how_long_the_secret_is_good_for() {
         let tokens = BTreeMap::from([("a".to_owned(), token("one", 3600)), ("b".to_owned(), token("two", 0))]);
-        let document = Document::new(&tokens);
+        let document = Document::new(&tokens, None);
         assert_eq!(document.expires_at.as_second(), 12 * 3600);
-        assert_eq!(document.renew_at.as_second(), 6 * 3600);
+        let due = document.renew_at("seed").as_second();
+        assert!((6 * 3600..7 * 3600).contains(&due), "{due}");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 mod apply;
 mod document;
+mod fresh;
 mod observe;
 mod plan;
+mod rights;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,21 +20,25 @@ use kube::core::{PartialObjectMeta, Selector, SelectorExt as _};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
-use super::access::Use;
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
 use super::watches::Cache;
 use super::{Error, next};
 use crate::api::conditions::Reason;
-use crate::api::{ClusterEcrPullSecret, EcrPullSecret, HasStatus, PullSecretStatus, RegistryRef};
-use crate::ecr::Ecr;
+use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, HasStatus, PullSecretStatus, RegistryRef};
+use crate::ecr::{Ecr, Mints};
+use apply::Content;
 use document::Document;
 pub use observe::Verified;
 use plan::Decision;
+use rights::{Asker, Grant, Place, Rights};
 
 /// How many namespaces are written to at once.
 const CONCURRENT_WRITES: usize = 16;
+
+/// How many tokens are asked for at once.
+const CONCURRENT_MINTS: usize = 8;
 
 /// Metadata of the cluster's objects that pull secrets depend on.
 pub struct Stores {
@@ -42,12 +48,15 @@ pub struct Stores {
     pub namespaces: Cache<PartialObjectMeta<Namespace>>,
     /// Which versions of Secrets are known to be as they were written.
     pub verified: Verified,
+    /// Tokens by what they are good for.
+    pub mints: Mints,
 }
 
 /// What both kinds come down to.
 #[derive(Clone)]
 struct Wanted {
     registries: Vec<RegistryRef>,
+    repositories: Option<Vec<String>>,
     secret_name: String,
     owner: OwnerReference,
     namespaces: BTreeSet<String>,
@@ -65,12 +74,15 @@ struct Served {
     not_renewed: Option<Failure>,
     /// Namespaces that could not be served, and why.
     failed: BTreeMap<String, Failure>,
+    /// EcrRegistry objects whose tokens can do more than pull.
+    can_push: Vec<String>,
 }
 
 /// Reconciles one EcrPullSecret.
 pub(super) async fn reconcile(object: Arc<EcrPullSecret>, context: Arc<Context>) -> Result<Action, Error> {
     let wanted = Wanted {
         registries: object.spec.registries.clone(),
+        repositories: object.spec.repositories.clone(),
         secret_name: object.spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
         owner: owner_of(object.as_ref()),
         namespaces: object.namespace().into_iter().collect(),
@@ -86,6 +98,7 @@ pub(super) async fn reconcile_cluster(
     context.pull_secrets.namespaces.filled().await;
     let wanted = selected_namespaces(&object, &context.pull_secrets.namespaces).map(|namespaces| Wanted {
         registries: object.spec.registries.clone(),
+        repositories: object.spec.repositories.clone(),
         secret_name: object.spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
         owner: owner_of(object.as_ref()),
         namespaces,
@@ -129,86 +142,138 @@ where
     };
     match served {
         Err(failure) => {
+            let status = status::failed(object.status().cloned().unwrap_or_default(), &failure);
             let outcome = Outcome::Failed(failure);
-            context.report(object, object.status().cloned().unwrap_or_default(), &outcome).await?;
+            context.report(object, status, &outcome).await?;
             Ok(next(context, object, &outcome, context.intervals.resync))
         }
         Ok((wanted, served)) => {
             let outcome = status::outcome(&wanted.secret_name, &served);
-            context.report(object, status::status(&wanted.secret_name, &served), &outcome).await?;
+            let status = status::status(&wanted.secret_name, &served, object.meta().generation);
+            context.report(object, status, &outcome).await?;
             Ok(match (&outcome, &served.not_renewed) {
                 (Outcome::Ready { .. }, Some(failure)) => super::retry(context, object, failure),
-                _ => next(context, object, &outcome, until_due(&served)),
+                _ => {
+                    let until_due = fresh::until_due(served.renew_at, Timestamp::now());
+                    next_turn(context, object, &outcome, until_due)
+                }
             })
         }
     }
 }
 
-/// Until the first Secret is due to be renewed. An hour at most: clocks are set, and machines sleep.
-fn until_due(served: &Served) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(3600);
-    let Some(renew_at) = served.renew_at else { return LONGEST };
-    Duration::try_from(Timestamp::now().duration_until(renew_at))
-        .unwrap_or_default()
-        .clamp(Duration::from_secs(1), LONGEST)
+/// Like [`next`], but for the spread that it adds: the times at which Secrets are due are spread already.
+fn next_turn<K>(context: &Context, object: &K, outcome: &Outcome, until_due: Duration) -> Action
+where
+    K: Resource<DynamicType = ()>,
+{
+    match outcome {
+        Outcome::Ready { .. } => {
+            context.retries.succeeded(&object.uid().unwrap_or_default());
+            Action::requeue(until_due)
+        }
+        _ => next(context, object, outcome, until_due),
+    }
+}
+
+/// A registry that Secrets have credentials for.
+struct Source {
+    registry: Arc<EcrRegistry>,
+    ecr: Arc<Ecr>,
+}
+
+async fn sources(wanted: &Wanted, context: &Context) -> Result<Vec<Source>, Failure> {
+    let mut sources = Vec::new();
+    for reference in &wanted.registries {
+        let registry = context.registry_object(reference).await?;
+        let ecr = context.connect(&registry).await?;
+        sources.push(Source { registry, ecr });
+    }
+    Ok(sources)
+}
+
+/// What a namespace's Secret is to have credentials for. Of several registries at the same host the first counts; the
+/// namespace must be allowed to use each of them.
+async fn rights_of(namespace: &str, sources: &[Source], wanted: &Wanted, context: &Context) -> Result<Rights, Failure> {
+    let asker = Asker { cluster: &context.cluster, namespace, repositories: wanted.repositories.as_deref() };
+    let mut hosts = BTreeSet::new();
+    let mut grants = Vec::new();
+    for Source { registry, ecr } in sources {
+        let granted = context.granted(registry, namespace).await?;
+        let place = Place { account: &ecr.identity.account_id, region: &ecr.region, endpoints: &ecr.endpoints };
+        let key = rights::key(&registry.spec, &registry.name_any(), place, &granted, asker)?;
+        if hosts.insert(ecr.host.as_str()) {
+            grants.push(Grant { hosts: vec![ecr.host.clone()], key });
+        }
+    }
+    Ok(Rights(grants))
 }
 
 /// Brings the Secret to every wanted namespace, and takes it away everywhere else.
 async fn serve(wanted: &Wanted, context: &Context) -> Result<Served, Failure> {
     context.pull_secrets.secrets.filled().await;
-    let mut registries: Vec<Arc<Ecr>> = Vec::new();
+    let sources = sources(wanted, context).await?;
+    let can_push: Vec<String> = sources
+        .iter()
+        .filter(|source| !rights::can_be_narrowed(&source.registry.spec))
+        .map(|source| source.registry.name_any())
+        .collect();
+    if let Some(failure) = status::must_not_push(&can_push, wanted.repositories.is_some(), context.require_pull_only) {
+        let nowhere = Wanted { namespaces: BTreeSet::new(), ..wanted.clone() };
+        apply::remove_left_over(context, &nowhere).await?;
+        return Err(failure);
+    }
+
     let mut allowed = wanted.clone();
     let mut refused = BTreeMap::new();
-    for reference in &wanted.registries {
-        let registry = context.registry_object(reference).await?;
-        for namespace in &wanted.namespaces {
-            if let Err(failure) = context.authorise(&registry, namespace, Use::Anything).await {
+    let mut rights = BTreeMap::new();
+    for namespace in &wanted.namespaces {
+        match rights_of(namespace, &sources, wanted, context).await {
+            Ok(found) => {
+                rights.insert(namespace.clone(), (found.fingerprint(), found));
+            }
+            Err(failure) => {
                 // What may not be used any more is taken away. What is not known yet is left as it is.
-                if failure.is_stalled() {
+                if failure.reason == Reason::NamespaceNotAllowed {
                     allowed.namespaces.remove(namespace);
                 }
                 refused.insert(namespace.clone(), failure);
             }
         }
-        let ecr = context.connect(&registry).await?;
-        if registries.iter().all(|known| known.host != ecr.host) {
-            registries.push(ecr);
-        }
     }
     let wanted = &allowed;
-    let hosts: BTreeSet<String> = registries.iter().map(|ecr| ecr.host.clone()).collect();
 
     let now = Timestamp::now();
-    let served_now = wanted.namespaces.iter().filter(|namespace| !refused.contains_key(*namespace)).cloned();
-    let mut decisions = stream::iter(served_now.collect::<Vec<_>>())
-        .map(|namespace| {
-            let hosts = &hosts;
-            async move {
-                let state = observe::observe(context, wanted, &namespace).await;
-                (namespace, state.map(|state| plan::decide(&state, hosts, now)))
-            }
+    let to_decide: Vec<_> = rights.iter().map(|(namespace, (of, _))| (namespace.clone(), of.clone())).collect();
+    let mut decisions = stream::iter(to_decide)
+        .map(|(namespace, fingerprint)| async move {
+            let state = observe::observe(context, wanted, &namespace).await;
+            (namespace, state.map(|state| plan::decide(&state, &fingerprint, now)))
         })
         .buffer_unordered(CONCURRENT_WRITES)
         .collect::<Vec<_>>()
         .await;
     decisions.sort_by(|a, b| a.0.cmp(&b.0));
+    // AWS is asked only for what somebody needs.
+    let needed: BTreeMap<String, Rights> = decisions
+        .iter()
+        .filter(|(_, decision)| matches!(decision, Ok(Decision::Create | Decision::Update { .. })))
+        .filter_map(|(namespace, _)| rights.get(namespace).cloned())
+        .collect();
+    let documents = documents(needed, &sources, &context.pull_secrets.mints).await;
 
-    // One token a registry serves all namespaces, and AWS is asked only when somebody needs one.
-    let needs_writing =
-        decisions.iter().any(|(_, decision)| matches!(decision, Ok(Decision::Create | Decision::Update { .. })));
-    let document = if needs_writing { Some(document(&registries).await) } else { None };
-
-    let mut served = Served { expires_at: None, renew_at: None, namespaces: 0, not_renewed: None, failed: refused };
+    let mut served =
+        Served { expires_at: None, renew_at: None, namespaces: 0, not_renewed: None, failed: refused, can_push };
+    let (rights, documents) = (&rights, &documents);
     let mut outcomes = stream::iter(decisions)
-        .map(|(namespace, decision)| {
-            let document = document.as_ref();
-            async move {
-                let outcome = match decision {
-                    Ok(decision) => apply::apply(context, wanted, &namespace, decision, document).await,
-                    Err(failure) => Err(failure),
-                };
-                (namespace, outcome)
-            }
+        .map(|(namespace, decision)| async move {
+            let rights = rights.get(&namespace).map(|(fingerprint, _)| fingerprint.as_str()).unwrap_or_default();
+            let content = Content { rights, document: documents.get(rights) };
+            let outcome = match decision {
+                Ok(decision) => apply::apply(context, wanted, &namespace, decision, content).await,
+                Err(failure) => Err(failure),
+            };
+            (namespace, outcome)
         })
         .buffer_unordered(CONCURRENT_WRITES);
     while let Some((namespace, outcome)) = outcomes.next().await {
@@ -228,12 +293,33 @@ async fn serve(wanted: &Wanted, context: &Context) -> Result<Served, Failure> {
     Ok(served)
 }
 
-async fn document(registries: &[Arc<Ecr>]) -> Result<Document, Failure> {
+/// The contents for these rights, by their fingerprints. What fails for some holds up no others.
+async fn documents(
+    needed: BTreeMap<String, Rights>,
+    sources: &[Source],
+    mints: &Mints,
+) -> BTreeMap<String, Result<Document, Failure>> {
+    stream::iter(needed)
+        .map(|(fingerprint, rights)| async move {
+            let document = document(&rights, sources, mints).await;
+            (fingerprint, document)
+        })
+        .buffer_unordered(CONCURRENT_MINTS)
+        .collect()
+        .await
+}
+
+async fn document(rights: &Rights, sources: &[Source], mints: &Mints) -> Result<Document, Failure> {
     let mut tokens = BTreeMap::new();
-    for ecr in registries {
-        tokens.insert(ecr.host.clone(), ecr.renewed_token().await?);
+    let mut late = None;
+    for Grant { hosts, key } in &rights.0 {
+        let source = sources.iter().find(|source| hosts.contains(&source.ecr.host));
+        let ecr = &source.ok_or_else(|| Failure::transient(Reason::Retrying, "the registries changed"))?.ecr;
+        let minted = mints.token(ecr, key).await.map_err(|error| status::not_minted(key, error))?;
+        late = late.or(minted.late.map(|error| status::not_minted(key, error)));
+        tokens.extend(hosts.iter().map(|host| (host.clone(), minted.token.clone())));
     }
-    Ok(Document::new(&tokens))
+    Ok(Document::new(&tokens, late))
 }
 
 fn earliest(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {

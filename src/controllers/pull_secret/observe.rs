@@ -1,6 +1,6 @@
 //! What a namespace has of a Secret's name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -23,6 +23,8 @@ pub(super) const HOSTS: &str = "ecr-operator.io/registry-hosts";
 pub(super) const EXPIRES_AT: &str = "ecr-operator.io/expires-at";
 /// Annotation: when the Secret is due to be renewed.
 pub(super) const RENEW_AT: &str = "ecr-operator.io/renew-at";
+/// Annotation: the fingerprint of what the tokens are good for.
+pub(super) const RIGHTS: &str = "ecr-operator.io/rights-sha256";
 /// Annotation: the fingerprint of the content.
 pub(super) const FINGERPRINT: &str = "ecr-operator.io/content-sha256";
 
@@ -42,7 +44,8 @@ pub(super) enum SecretState {
 /// What an intact Secret's annotations say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Life {
-    pub(super) hosts: BTreeSet<String>,
+    /// The fingerprint of what the tokens are good for.
+    pub(super) rights: String,
     pub(super) expires_at: Timestamp,
     pub(super) renew_at: Timestamp,
 }
@@ -114,9 +117,9 @@ fn state_of_intact(metadata: &ObjectMeta, owner_uid: &str) -> SecretState {
         return SecretState::Foreign;
     }
     let time = |key| annotation(metadata, key).and_then(|text| text.parse::<Timestamp>().ok());
-    match (annotation(metadata, HOSTS), time(EXPIRES_AT), time(RENEW_AT)) {
-        (Some(hosts), Some(expires_at), Some(renew_at)) => {
-            SecretState::Ours(Life { hosts: hosts.split(',').map(str::to_owned).collect(), expires_at, renew_at })
+    match (annotation(metadata, RIGHTS), time(EXPIRES_AT), time(RENEW_AT)) {
+        (Some(rights), Some(expires_at), Some(renew_at)) => {
+            SecretState::Ours(Life { rights: rights.to_owned(), expires_at, renew_at })
         }
         _ => SecretState::Edited,
     }

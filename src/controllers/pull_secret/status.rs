@@ -1,21 +1,22 @@
 //! What the status of a pull secret says.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use super::Served;
-use crate::api::conditions::Reason;
-use crate::api::{FailedNamespace, PullSecretStatus};
+use crate::api::conditions::{PULL_ONLY, Reason};
+use crate::api::{CommonStatus, FailedNamespace, PullSecretStatus};
 use crate::controllers::failure::{Failure, Retry};
 use crate::controllers::report::Outcome;
+use crate::ecr::{EcrError, ErrorKind, MintKey};
 
 /// How many failed namespaces the status names.
 const NAMED: usize = 20;
 
 /// The status after a reconcile.
-pub(super) fn status(secret_name: &str, served: &Served) -> PullSecretStatus {
+pub(super) fn status(secret_name: &str, served: &Served, generation: Option<i64>) -> PullSecretStatus {
     PullSecretStatus {
-        common: Default::default(),
+        common: CommonStatus { conditions: vec![pull_only(&served.can_push, generation)], ..Default::default() },
         secret_name: Some(secret_name.to_owned()),
         expires_at: served.expires_at.map(Time),
         namespaces: Some(i32::try_from(served.namespaces).unwrap_or(i32::MAX)),
@@ -28,6 +29,76 @@ pub(super) fn status(secret_name: &str, served: &Served) -> PullSecretStatus {
                 message: failure.message.clone(),
             })
             .collect(),
+    }
+}
+
+/// The status after a reconcile that came to nothing: what is known of the Secrets stays, unless they were taken away.
+pub(super) fn failed(previous: PullSecretStatus, failure: &Failure) -> PullSecretStatus {
+    if failure.reason != Reason::TokenCanPush {
+        return previous;
+    }
+    let conditions = vec![condition("False", Reason::TokenCanPush, &failure.message, None)];
+    PullSecretStatus {
+        common: CommonStatus { conditions, ..previous.common },
+        namespaces: Some(0),
+        ..Default::default()
+    }
+}
+
+/// Whether the tokens can pull only, as a condition.
+fn pull_only(can_push: &[String], generation: Option<i64>) -> Condition {
+    if can_push.is_empty() {
+        let message =
+            "a session policy lets the tokens pull from the repositories that the namespace may use, and nothing else";
+        return condition("True", Reason::SessionPolicy, message, generation);
+    }
+    let message = format!(
+        "whoever reads the Secret can push and delete images wherever the operator may: give EcrRegistry {} a spec.pullRole",
+        can_push.join(", ")
+    );
+    condition("False", Reason::TokenCanPush, &message, generation)
+}
+
+/// A condition of pull secrets. When it became so is for the report to say.
+fn condition(status: &str, reason: Reason, message: &str, generation: Option<i64>) -> Condition {
+    Condition {
+        type_: PULL_ONLY.to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        observed_generation: generation,
+    }
+}
+
+/// Why there must be no Secret, where tokens of these registries can push.
+pub(super) fn must_not_push(can_push: &[String], narrowed: bool, require_pull_only: bool) -> Option<Failure> {
+    let why = match (can_push, narrowed, require_pull_only) {
+        ([], ..) | (_, false, false) => return None,
+        (_, true, _) => "spec.repositories can't be kept to",
+        (_, false, true) => "the operator is set to hand out no token that can push (--require-pull-only)",
+    };
+    let message = format!(
+        "{why}: EcrRegistry {} has neither spec.pullRole nor spec.credentials.assumeRole, so its tokens have all rights of the operator; give it a spec.pullRole",
+        can_push.join(", ")
+    );
+    Some(Failure::stalled(Reason::TokenCanPush, message))
+}
+
+/// Why there is no token.
+pub(super) fn not_minted(key: &MintKey, error: EcrError) -> Failure {
+    match &key.narrowed {
+        Some((role, _)) if error.operation == "sts:AssumeRole" && error.kind == ErrorKind::AccessDenied => {
+            let and_tags = if role.tags.is_empty() { "" } else { ", and sts:TagSession" };
+            let arn = &role.arn;
+            Failure::stalled(
+                Reason::AccessDenied,
+                format!(
+                    "{error}; let the trust policy of {arn}, and the IAM policy of the operator's own identity, allow sts:AssumeRole{and_tags}"
+                ),
+            )
+        }
+        _ => error.into(),
     }
 }
 
@@ -64,59 +135,5 @@ fn rounded(time: Timestamp) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn served(namespaces: usize, failed: &[(&str, Failure)]) -> Served {
-        Served {
-            expires_at: (namespaces > 0).then(|| Timestamp::from_second(43_200).expect("in range")),
-            renew_at: None,
-            namespaces,
-            not_renewed: None,
-            failed: failed.iter().map(|(name, failure)| ((*name).to_owned(), failure.clone())).collect(),
-        }
-    }
-
-    fn message(served: &Served) -> String {
-        match outcome("pull", served) {
-            Outcome::Ready { message } => message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn ready_says_how_many_namespaces_are_served_and_until_when() {
-        assert_eq!(message(&served(1, &[])), "Secret pull is good until 1970-01-01T12:00:00Z");
-        assert_eq!(message(&served(3, &[])), "Secret pull in 3 namespaces is good until 1970-01-01T12:00:00Z");
-        assert_eq!(message(&served(0, &[])), "no namespace is selected");
-    }
-
-    #[test]
-    fn a_secret_that_works_is_ready_also_while_it_can_not_be_renewed() {
-        let mut away = served(2, &[]);
-        away.not_renewed = Some(Failure::transient(Reason::Unreachable, "AWS is away"));
-        let words = message(&away);
-        assert!(words.contains("good until") && words.contains("AWS is away"), "{words}");
-    }
-
-    #[test]
-    fn one_namespace_that_fails_gives_its_reason_and_several_are_counted() {
-        let foreign = Failure::stalled(Reason::SecretNotOwned, "theirs");
-        let away = Failure::transient(Reason::Retrying, "away");
-        let Outcome::Failed(one) = outcome("pull", &served(5, &[("a", foreign.clone())])) else { panic!("not ready") };
-        assert_eq!((one.reason, one.message.as_str(), one.retry), (Reason::SecretNotOwned, "theirs", Retry::Stalled));
-        let Outcome::Failed(two) = outcome("pull", &served(5, &[("a", foreign), ("b", away)])) else {
-            panic!("not ready")
-        };
-        assert_eq!((two.reason, two.retry), (Reason::SomeNamespacesFailed, Retry::Backoff));
-        assert!(two.message.contains("2 namespaces"), "{two}");
-    }
-
-    #[test]
-    fn the_status_names_a_bounded_number_of_namespaces() {
-        let failure = Failure::stalled(Reason::SecretNotOwned, "theirs");
-        let names: Vec<String> = (0..100).map(|n| format!("namespace-{n}")).collect();
-        let failed: Vec<_> = names.iter().map(|name| (name.as_str(), failure.clone())).collect();
-        assert_eq!(status("pull", &served(0, &failed)).failed.len(), NAMED);
-    }
-}
+#[path = "status_tests.rs"]
+mod tests;
