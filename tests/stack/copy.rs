@@ -30,7 +30,9 @@ impl Pair {
         let create = stack.ecr.create_repository().repository_name(&name).image_tag_mutability(mutability);
         create.send().await.expect("the repository is created");
         let hub = std::fs::read_to_string(env("REGISTRIES_CONFIG")).unwrap();
-        let ecr = format!("- host: {}\n  endpoint: https://{}\n", ecr_host(), env("ECR_REGISTRY"));
+        // By ECR's name, and by its own: a loopback address is reached only where the configuration names it.
+        let ecr = [ecr_host(), env("ECR_REGISTRY")];
+        let ecr = ecr.map(|host| format!("- host: {host}\n  endpoint: https://{}\n", env("ECR_REGISTRY"))).concat();
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), format!("{}\n{ecr}", hub.trim_end())).unwrap();
         Self { stack, source: format!("library/{name}"), destination: name, config }
@@ -120,7 +122,7 @@ async fn credentials_come_from_the_docker_config_for_both_sides() {
     let hub = json!({"auths": {"https://index.docker.io/v1/": {"username": env("HUB_USER"), "password": env("HUB_PASSWORD")}}});
     std::fs::write(&config, hub.to_string()).unwrap();
     let refused = pair.copy_with(&["-o", "json", &from, &to], &[("DOCKER_CONFIG", docker)]).await;
-    assert_eq!(refused.code, Some(4), "nobody is logged in to the destination: {}", refused.err);
+    assert_eq!(refused.code, Some(4), "nobody is logged in to the destination: {}{}", refused.out, refused.err);
     assert_eq!(document(&refused)["copies"][0]["error"]["reason"], "unauthorized");
 
     let path = config.to_str().unwrap();

@@ -34,6 +34,8 @@ async fn the_older_of_two_claimants_has_the_repository_and_the_newer_goes_on_whe
     let spec = format!("repositoryName: {}/one\ndeletionPolicy: Delete", namespace.name);
     namespace.apply::<EcrRepository>("older", &spec).await;
     namespace.ready::<EcrRepository>("older").await;
+    // Age is told in seconds.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     namespace.apply::<EcrRepository>("newer", &spec).await;
     let words = namespace.not_ready::<EcrRepository>("newer", "OwnedByAnother").await;
     assert!(words.contains(&format!("claimed by EcrRepository {}/older", namespace.name)), "{words}");
