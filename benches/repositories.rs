@@ -403,7 +403,8 @@ impl LocalStack {
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let answer = self.http.get(&url).send().await;
-            if self.operator().0 != before && answer.is_ok_and(|answer| answer.status().is_success()) {
+            let anew = self.processes().get("operator").is_some_and(|operator| operator.0 != before);
+            if anew && answer.is_ok_and(|answer| answer.status().is_success()) {
                 break;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "the operator is started again");
