@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_copy::RegistryConfig;
+use oci_copy::{Engine, EngineConfig, RegistryConfig};
 use serde::Deserialize;
 
 /// How registries are reached. Those that aren't listed are reached under their own names.
@@ -60,6 +60,11 @@ impl Registries {
         Self::parse(&text)
     }
 
+    /// Reads the file if there is one; else no registry is reached in another way than usual.
+    pub fn read_if_given(path: Option<&Path>) -> Result<Self, RegistriesError> {
+        path.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
     /// Reads the YAML text.
     pub fn parse(text: &str) -> Result<Self, RegistriesError> {
         let document: Document =
@@ -78,6 +83,12 @@ impl Registries {
     /// The engine's configuration of each registry.
     pub fn configs(&self) -> impl Iterator<Item = &RegistryConfig> {
         self.0.iter()
+    }
+
+    /// A copy engine that reaches these registries so, for a command that has no limits of its own.
+    pub fn engine(&self) -> Result<Engine, oci_copy::ConfigError> {
+        self.configs()
+            .try_fold(Engine::new(EngineConfig::default()), |engine, config| engine.with_registry(config.clone()))
     }
 }
 

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use oci_copy::{Engine, EngineConfig};
-
 use crate::keychain::Keychain;
 use crate::manifests;
 use crate::plan::{self, Question, Sources};
@@ -59,14 +57,7 @@ pub(super) enum Output {
 }
 
 fn sources(args: &Args) -> anyhow::Result<Sources> {
-    let registries = match &args.registries_config {
-        Some(path) => Registries::read(path)?,
-        None => Registries::default(),
-    };
-    let mut engine = Engine::new(EngineConfig::default());
-    for config in registries.configs() {
-        engine = engine.with_registry(config.clone())?;
-    }
+    let engine = Registries::read_if_given(args.registries_config.as_deref())?.engine()?;
     Ok(Sources { engine, keychain: Arc::new(Keychain::open()?) })
 }
 

@@ -83,10 +83,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let registries = match &args.registries_config {
-        Some(path) => Registries::read(path)?,
-        None => Registries::default(),
-    };
+    let registries = Registries::read_if_given(args.registries_config.as_deref())?;
     let settings = Settings {
         intervals: Intervals {
             resync: args.resync_interval,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use futures::StreamExt as _;
-use oci_copy::{CopyRequest, Engine, EngineConfig, Platform, PlatformSelection, Reference, RegistryConfig, Repository};
+use oci_copy::{CopyRequest, Engine, Platform, PlatformSelection, Reference, RegistryConfig, Repository};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Failure, of_all};
@@ -185,14 +185,7 @@ fn nothing(args: &Args, failure: Failure, reason: &'static str, message: &str) -
 }
 
 fn engine(args: &Args) -> anyhow::Result<Engine> {
-    let registries = match &args.registries_config {
-        Some(path) => Registries::read(path)?,
-        None => Registries::default(),
-    };
-    let mut engine = Engine::new(EngineConfig::default());
-    for config in registries.configs() {
-        engine = engine.with_registry(config.clone())?;
-    }
+    let mut engine = Registries::read_if_given(args.registries_config.as_deref())?.engine()?;
     for host in &args.plain_http {
         let config = RegistryConfig::new(host)?.endpoint(&format!("http://{host}"));
         engine = engine.with_registry(config.with_context(|| format!("--plain-http {host}"))?)?;
