@@ -15,6 +15,10 @@ pub const SYNC_AT: &str = "ecr-operator.io/sync-at";
 /// once.
 pub const RELEASE: &str = "ecr-operator.io/release";
 
+/// On an ImageMirror that another one made for what workloads use: since when no workload names a tag or digest, as a JSON
+/// object.
+pub const UNUSED_SINCE: &str = "ecr-operator.io/unused-since";
+
 /// The label value by which objects that the operator wrote are recognised.
 pub const MANAGED_BY: &str = "ecr-operator";
 

@@ -88,6 +88,10 @@ pub enum Reason {
     CopyFailed,
     /// Several tags failed for different reasons; each has its own in the status.
     SomeTagsFailed,
+    /// Some of the mirrors that this mirror made are not ready.
+    SomeMirrorsFailed,
+    /// The API server does not let the operator read workloads.
+    WorkloadsUnreadable,
     /// A Secret of that name exists that the operator did not write.
     SecretNotOwned,
     /// Some of the selected namespaces could not be served.
@@ -143,6 +147,8 @@ impl Reason {
             Self::DigestMismatch => "DigestMismatch",
             Self::CopyFailed => "CopyFailed",
             Self::SomeTagsFailed => "SomeTagsFailed",
+            Self::SomeMirrorsFailed => "SomeMirrorsFailed",
+            Self::WorkloadsUnreadable => "WorkloadsUnreadable",
             Self::SecretNotOwned => "SecretNotOwned",
             Self::SomeNamespacesFailed => "SomeNamespacesFailed",
             Self::SessionPolicy => "SessionPolicy",

@@ -1,5 +1,6 @@
 //! `ImageMirror`: a source repository, which of its tags, and the registries they are mirrored to.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,11 @@ use super::repository::RepositorySettings;
         json_path = ".status.conditions[?(@.type=='Ready')].message"
     )
 )]
-#[x_kube(validation = Rule::new("has(self.digests) || (has(self.tags) && (has(self.tags.names) || has(self.tags.include) || has(self.tags.regex) || has(self.tags.semver) || has(self.tags.latest)))").message("nothing is selected: give tags.names, tags.include, tags.regex, tags.semver, tags.latest or digests"))]
+#[x_kube(
+    validation = Rule::new("has(self.source.fromWorkloads) || has(self.digests) || (has(self.tags) && (has(self.tags.names) || has(self.tags.include) || has(self.tags.regex) || has(self.tags.semver) || has(self.tags.latest)))").message("nothing is selected: give tags.names, tags.include, tags.regex, tags.semver, tags.latest or digests"),
+    validation = Rule::new("!has(self.source.fromWorkloads) || (!has(self.digests) && (!has(self.tags) || !(has(self.tags.names) || has(self.tags.include) || has(self.tags.regex) || has(self.tags.semver) || has(self.tags.latest))))").message("source.fromWorkloads mirrors what workloads name: only tags.minAge goes with it, no other condition and no digests"),
+    validation = Rule::new("!has(self.source.fromWorkloads) || !has(self.destinations) || self.destinations.all(d, !has(d.repositoryName) || (d.repositoryName.contains('{path}') && (d.repositoryName.contains('{host}') || size(self.source.fromWorkloads.registries) == 1)))").message("destinations.repositoryName: source.fromWorkloads has many sources, so it needs {path} in it, and {host} where there are several registries")
+)]
 pub struct ImageMirrorSpec {
     /// Where the images come from.
     pub source: MirrorSource,
@@ -95,6 +100,18 @@ pub struct ImageMirrorSpec {
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9_+-]+(/[a-zA-Z0-9_+-]+)*$')").message("timeZone must be a name such as Europe/Berlin or UTC"))]
     pub time_zone: Option<String>,
 
+    /// Whether tags are deleted in the destinations that this mirror wrote and no longer selects. Only the tag goes, and with
+    /// its last tag the image. What pods, workloads or cron jobs of this cluster use stays, and so does what another mirror
+    /// selects, and what was there before this mirror.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prune: bool,
+
+    /// With `prune`: how long a tag stays after it was last selected, from 1 second to 8760 hours.
+    #[serde(default = "default_prune_after")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("pruneAfter must be a duration from 1s to 8760h, such as 168h"))]
+    pub prune_after: String,
+
     /// Stops looking and copying while true. What was mirrored stays.
     #[serde(default)]
     pub suspend: bool,
@@ -104,6 +121,10 @@ fn default_interval() -> String {
     "1h".to_owned()
 }
 
+fn default_prune_after() -> String {
+    "168h".to_owned()
+}
+
 fn default_destinations() -> Vec<MirrorDestination> {
     vec![MirrorDestination::default()]
 }
@@ -111,8 +132,10 @@ fn default_destinations() -> Vec<MirrorDestination> {
 /// Where the images come from.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.image) != has(self.fromWorkloads)").message("source needs either image or fromWorkloads"))]
 pub struct MirrorSource {
     /// The source repository, without a tag: `docker.io/library/nginx`, or a short name as Docker reads it (`nginx`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*$')").message("source.image must be a repository without a tag or digest, such as docker.io/library/nginx"))]
     pub image: String,
@@ -120,6 +143,36 @@ pub struct MirrorSource {
     /// A Secret of type `kubernetes.io/dockerconfigjson` in this namespace, with the credentials for the source's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<SecretRef>,
+
+    /// Instead of `image`: whatever the cluster's workloads use. For each source repository that they name, this mirror makes
+    /// an ImageMirror of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_workloads: Option<FromWorkloads>,
+}
+
+/// Images that pods, and what makes pods, name in their containers and image volumes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FromWorkloads {
+    /// The namespaces, by their labels; `{}` is every namespace. Default: the mirror's own. For others every EcrRegistry that
+    /// is mirrored to has to let it (`access[].servesNamespaces`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+
+    /// The registries whose images are mirrored, by the host in an image's name: `docker.io`, `quay.io`. At most 50.
+    #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(r, r.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$'))").message("source.fromWorkloads.registries: each is a host, with a port if need be, such as docker.io or registry.example.com:5000"))]
+    pub registries: Vec<String>,
+
+    /// How long a tag or digest is mirrored on after no workload names it any more, from 1 second to 8760 hours.
+    #[serde(default = "default_retention")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("source.fromWorkloads.retention must be a duration from 1s to 8760h, such as 168h"))]
+    pub retention: String,
+}
+
+fn default_retention() -> String {
+    "168h".to_owned()
 }
 
 /// Which tags are mirrored.
@@ -252,6 +305,8 @@ impl Default for ImageMirrorSpec {
             interval: default_interval(),
             schedule: None,
             time_zone: None,
+            prune: false,
+            prune_after: default_prune_after(),
             suspend: false,
         }
     }

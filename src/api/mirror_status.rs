@@ -32,6 +32,14 @@ pub struct ImageMirrorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_sync_time: Option<Time>,
 
+    /// With `source.fromWorkloads`: what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
+
+    /// While images are copied: how far that is. Brought up to date about every 10 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<CopyProgress>,
+
     /// The platforms that the digests below belong to: those of the spec at the last sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platforms: Option<Vec<String>>,
@@ -82,6 +90,35 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// What workloads use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Discovery {
+    /// Namespaces whose workloads use images of the registries.
+    pub namespaces: u32,
+
+    /// Source repositories, each of which has an ImageMirror of its own.
+    pub repositories: u32,
+
+    /// Tags and digests for which there is no room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
+}
+
+/// How far the copies are that are going on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyProgress {
+    /// Images that were copied or failed, of those to copy in all destinations together, such as `3/12`.
+    pub images: String,
+
+    /// Bytes of blobs that have reached their destination or were there already.
+    pub bytes: i64,
+
+    /// Bytes of the blobs of all images that were begun.
+    pub total_bytes: i64,
+}
+
 /// A digest that a tag was seen with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -124,6 +161,33 @@ pub struct DestinationStatus {
     /// How many selected tags and digests are not in `tags`, which would get too long.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_tags: u32,
+
+    /// With `prune`: tags that this mirror wrote and that are no longer selected, those that left first in front. They are
+    /// deleted `pruneAfter` that, unless something keeps them. At most 300 in all destinations together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub unselected: Vec<UnselectedTag>,
+}
+
+/// A tag that the mirror wrote and no longer selects.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnselectedTag {
+    /// The tag.
+    pub name: String,
+
+    /// The digest that it was mirrored with.
+    pub digest: String,
+
+    /// When the image was copied.
+    pub mirrored_at: Time,
+
+    /// Since when it is not selected.
+    pub since: Time,
+
+    /// Why it is still there although its time has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// The state of one tag in one destination.

@@ -98,6 +98,11 @@ pub struct RegistryAccess {
     #[schemars(length(min = 1, max = 50), inner(length(min = 1, max = 256)))]
     #[x_kube(validation = Rule::new("self.all(r, r.matches('^([a-z0-9._/*?-]|[{]namespace[}])+$'))").message("access.repositories: a pattern is a repository name, in which * stands for any characters, ? for one, and {namespace} for the namespace"))]
     pub repositories: Vec<String>,
+
+    /// Other namespaces that mirrors in these namespaces may serve, by their labels: mirror what workloads there use
+    /// (`source.fromWorkloads`). `{}` is every namespace. Default: none but the mirror's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves_namespaces: Option<LabelSelector>,
 }
 
 /// How to get AWS credentials.

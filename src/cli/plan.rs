@@ -35,6 +35,11 @@ pub(super) struct Args {
     #[arg(long)]
     images: bool,
 
+    /// With --images, also say how much there is to copy. That reads the manifests of the images, which Docker Hub counts as
+    /// pulls.
+    #[arg(long, requires = "images")]
+    sizes: bool,
+
     /// File that says how the sources' registries are reached. The same as for `run`.
     #[arg(long, env = "ECR_OPERATOR_REGISTRIES_CONFIG", value_name = "FILE")]
     registries_config: Option<PathBuf>,
@@ -58,7 +63,7 @@ pub(super) enum Output {
 
 fn sources(args: &Args) -> anyhow::Result<Sources> {
     let engine = Registries::read_if_given(args.registries_config.as_deref())?.engine()?;
-    Ok(Sources { engine, keychain: Arc::new(Keychain::open()?) })
+    Ok(Sources { engine, keychain: Arc::new(Keychain::open()?), sizes: args.sizes })
 }
 
 /// Exits with 0 where nothing would change, with 2 where something would, and with 1 where an object is refused.

@@ -23,7 +23,9 @@ use super::pull_secret::{Stores, Verified};
 use super::schedule::{Intervals, Retries};
 use super::signals::{Signal, Signals};
 use super::sweeps::sweep_regularly;
-use super::watches::{watch_namespaces, watch_objects, watch_registries, watch_repositories, watch_secrets};
+use super::watches::{
+    watch_mirrors, watch_namespaces, watch_objects, watch_registries, watch_repositories, watch_secrets,
+};
 use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
 use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
@@ -95,7 +97,7 @@ pub async fn run(
     let (registries, registry_stream) = watch_registries(client.clone(), signals.clone());
     let claims = Arc::new(Claims::default());
     let (repositories, repository_stream) = watch_repositories(client.clone(), signals.clone(), claims.clone());
-    let (mirrors, mirror_stream) = watch_objects::<ImageMirror>(client.clone());
+    let (mirrors, mirror_stream) = watch_mirrors(client.clone(), signals.clone());
     let (pull_secrets, pull_secret_stream) = watch_objects::<EcrPullSecret>(client.clone());
     let (cluster_pull_secrets, cluster_pull_secret_stream) = watch_objects::<ClusterEcrPullSecret>(client.clone());
     let (secret_store, secret_watch) = watch_secrets(client.clone(), signals.clone());
@@ -139,6 +141,7 @@ pub async fn run(
         |object, signal| {
             is_about_registry(signal, object.spec.destinations.iter().map(|destination| &destination.registry_ref))
                 || is_about_namespace(signal, object)
+                || mirror::discovery::is_about(signal, object)
                 || matches!(signal, Signal::Controlled { by } if object.metadata.uid.as_ref() == Some(by))
         },
     ));
@@ -174,13 +177,13 @@ pub async fn run(
             health.set_ready(true);
         }
     };
-    let pod_watch = context.workloads.watch(client.clone());
+    let workload_watch = context.workloads.watch(client.clone(), signals.clone());
     let watches = {
         let shutdown = shutdown.clone();
         async move {
             tokio::select! {
                 () = shutdown.cancelled_owned() => {}
-                _ = future::join3(secret_watch, namespace_watch, pod_watch) => {}
+                _ = future::join3(secret_watch, namespace_watch, workload_watch) => {}
             }
         }
     };

@@ -40,6 +40,8 @@ pub enum Signal {
     },
     /// An object gave up its claim to a repository for which others wait.
     Claim(Claim),
+    /// The workloads of some namespace name an image that they did not name before, or their list was read anew.
+    Images,
     /// Anything: a watch started anew, or a listener was too slow to hear everything.
     Anything,
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::chain;
 use super::claims::Claims;
 use super::signals::{Signal, Signals};
-use crate::api::{EcrRegistry, EcrRepository, MANAGED_BY, MANAGED_BY_LABEL, RELEASE, SYNC_AT};
+use crate::api::{EcrRegistry, EcrRepository, ImageMirror, MANAGED_BY, MANAGED_BY_LABEL, RELEASE, SYNC_AT};
 
 /// Objects of a kind as a watch shows them.
 #[derive(Clone)]
@@ -131,15 +131,28 @@ pub(super) fn watch_repositories(
         if let Some(claim) = claims.observe(event) {
             signals.send(Signal::Claim(claim));
         }
-        match event {
-            Event::Apply(object) | Event::Delete(object) => {
-                let owners = object.owner_references().iter().filter(|owner| owner.controller == Some(true));
-                owners.for_each(|owner| signals.send(Signal::Controlled { by: owner.uid.clone() }));
-            }
-            Event::InitDone => signals.send(Signal::Anything),
-            Event::Init | Event::InitApply(_) => {}
-        }
+        signal_controller(&signals, event);
     })
+}
+
+/// Like [`watch_objects`], and tells a mirror when one that it made changed in any way, its status included.
+pub(super) fn watch_mirrors(
+    client: Client,
+    signals: Signals,
+) -> (Cache<ImageMirror>, impl Stream<Item = Result<ImageMirror, watcher::Error>> + Send + 'static) {
+    watch_and(client, move |event| signal_controller(&signals, event))
+}
+
+/// Tells the object in control of one that changed.
+fn signal_controller<K: Resource>(signals: &Signals, event: &Event<K>) {
+    match event {
+        Event::Apply(object) | Event::Delete(object) => {
+            let owners = object.owner_references().iter().filter(|owner| owner.controller == Some(true));
+            owners.for_each(|owner| signals.send(Signal::Controlled { by: owner.uid.clone() }));
+        }
+        Event::InitDone => signals.send(Signal::Anything),
+        Event::Init | Event::InitApply(_) => {}
+    }
 }
 
 type SecretMetadata = PartialObjectMeta<Secret>;

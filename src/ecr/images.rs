@@ -1,6 +1,8 @@
 //! The images of a repository.
 
-use aws_sdk_ecr::types::ImageIdentifier;
+use std::collections::BTreeMap;
+
+use aws_sdk_ecr::types::{ImageFailureCode, ImageIdentifier};
 
 use super::connect::Ecr;
 use super::error::EcrError;
@@ -18,6 +20,29 @@ pub enum Read {
 }
 
 impl Ecr {
+    /// Deletes tags of a repository, and with its last tag an image. Answers with the tags that are still there, each with
+    /// ECR's reason; one that is not there any more is no failure.
+    pub async fn delete_tags(&self, name: &str, tags: &[String]) -> Result<BTreeMap<String, String>, EcrError> {
+        const OPERATION: &str = "ecr:BatchDeleteImage";
+        const AT_ONCE: usize = 100;
+        let mut failed = BTreeMap::new();
+        for tags in tags.chunks(AT_ONCE) {
+            let images = tags.iter().map(|tag| ImageIdentifier::builder().image_tag(tag).build()).collect();
+            let call = self.api.batch_delete_image().repository_name(name).set_image_ids(Some(images));
+            let Some(answer) = if_found(OPERATION, call.send().await)? else { continue };
+            for failure in answer.failures.unwrap_or_default() {
+                let Some(tag) = failure.image_id.and_then(|image| image.image_tag) else { continue };
+                if failure.failure_code == Some(ImageFailureCode::ImageNotFound) {
+                    continue;
+                }
+                let code = failure.failure_code.map(|code| code.as_str().to_owned()).unwrap_or_default();
+                let reason = failure.failure_reason.unwrap_or_default();
+                failed.insert(tag, format!("{OPERATION}: {code}: {reason}"));
+            }
+        }
+        Ok(failed)
+    }
+
     /// Shows images of a repository, by tag and digest, in pages of 1,000 and no more pages than `pages`. What is archived
     /// can't be pulled, and ECR leaves it out.
     pub async fn visit_images(

@@ -130,8 +130,16 @@ fn applies(feature: &Feature, spec: &Value) -> bool {
     match feature.when {
         When::Always => true,
         When::Present => !values.is_empty(),
-        When::Is(wanted) => values.iter().any(|value| **value == wanted),
-        When::IsNot(other) => !values.iter().any(|value| **value == other),
+        When::Is(wanted) => values.iter().any(|value| is(value, wanted)),
+        When::IsNot(other) => !values.iter().any(|value| is(value, other)),
+    }
+}
+
+/// Whether a text or a boolean is this one.
+fn is(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::Bool(value) => value.to_string() == wanted,
+        value => value == wanted,
     }
 }
 

@@ -92,6 +92,7 @@ pub const TABLE: &[Feature] = &[
     // What is there, when many tags are looked at at once; whether rules would take it away again. Only a mirror that copies
     // wants to know.
     changes(MIRROR, "spec.tags", Always, &["ecr:ListImages", "ecr:GetLifecyclePolicy"]),
+    changes(MIRROR, "spec.prune", Is("true"), &["ecr:BatchDeleteImage"]),
     reads("EcrPullSecret", "spec", Always, &["ecr:GetAuthorizationToken"]),
     reads("ClusterEcrPullSecret", "spec", Always, &["ecr:GetAuthorizationToken"]),
     // Registry settings. Each is managed only where it is in the spec.

@@ -16,6 +16,7 @@ fn is_core(feature: &Feature) -> bool {
     !feature.field.starts_with("spec.settings")
         && !feature.field.starts_with("spec.pullRole")
         && feature.field != "spec.encryption.kmsKey"
+        && feature.field != "spec.prune"
 }
 
 /// The actions of a policy in `docs/iam`, each with the kind of thing that its resource names.
@@ -66,6 +67,7 @@ fn the_core_policy_is_what_the_table_says_and_has_no_more_than_25_actions() {
 fn registry_settings_and_keys_have_policies_of_their_own() {
     assert_ships("registry-settings-policy.json", &actions(|feature| feature.field.starts_with("spec.settings")));
     assert_ships("kms-policy.json", &actions(|feature| feature.field == "spec.encryption.kmsKey"));
+    assert_ships("prune-policy.json", &actions(|feature| feature.field == "spec.prune"));
 }
 
 #[test]

@@ -4,20 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures::{StreamExt as _, stream};
+use indicatif::HumanBytes;
 use k8s_openapi::jiff::Timestamp;
-use oci_copy::{Engine, Repository};
+use oci_copy::{Engine, Platform, PlatformSelection, Repository};
 
 use super::report::{Change, Entry, Outcome, Sign};
 use super::{Connections, Question};
 use crate::api::{ImageMirror, MirrorDestination};
 use crate::controllers::failure::Failure;
-use crate::controllers::mirror::preview::{self, Fate, Look};
+use crate::controllers::mirror::preview::{self, Fate, Fates, Look, Others};
 use crate::controllers::mirror::selection::{RejectedBy, SelectedBy};
 use crate::keychain::{ForRepository, Keychain};
 use crate::manifests::Object;
 
 /// How many tags stand in a line of rejected ones.
 const A_LINE: usize = 10;
+
+/// How many images' manifests are read at once.
+const MANIFESTS_AT_ONCE: usize = 4;
 
 /// How the sources of mirrors are read.
 #[derive(Clone)]
@@ -26,6 +31,8 @@ pub struct Sources {
     pub engine: Engine,
     /// Where credentials come from.
     pub keychain: Arc<Keychain>,
+    /// Whether the manifests of images are read, to tell how large they are.
+    pub sizes: bool,
 }
 
 impl fmt::Debug for Sources {
@@ -41,9 +48,18 @@ pub(super) async fn entries(question: &Question<'_>, connections: &Connections) 
     for manifest in question.manifests {
         let Some(Object::Mirror(mirror)) = &manifest.object else { continue };
         let title = format!("{} (images)", manifest.title());
+        let engine = engine(mirror, sources);
         let look = match mirror.spec.suspend {
             true => None,
-            false => Some(look(mirror, sources).await),
+            false if mirror.spec.source.from_workloads.is_some() => {
+                let mut entry = Entry::new(&title, &manifest.file, "", Vec::new());
+                entry.notes.push(
+                    "what the workloads of the cluster use: which images that is only the cluster knows".to_owned(),
+                );
+                entries.push(entry);
+                continue;
+            }
+            false => Some(preview::look(mirror, &engine, Timestamp::now()).await),
         };
         for destination in &mirror.spec.destinations {
             let registry = &destination.registry_ref.name;
@@ -52,7 +68,12 @@ pub(super) async fn entries(question: &Question<'_>, connections: &Connections) 
             match &look {
                 None => entry.notes.push("spec.suspend is true: nothing would be looked at or copied".to_owned()),
                 Some(Err(failure)) => entry.outcome = refused(failure),
-                Some(Ok(look)) => fill(&mut entry, mirror, look, destination, connections).await,
+                Some(Ok(look)) => {
+                    let fates = fill(&mut entry, mirror, look, destination, connections).await;
+                    if sources.sizes {
+                        entry.notes.extend(sizes(mirror, look, &fates.unwrap_or_default(), &engine).await);
+                    }
+                }
             }
             entries.push(entry);
         }
@@ -60,16 +81,62 @@ pub(super) async fn entries(question: &Question<'_>, connections: &Connections) 
     entries
 }
 
-async fn look(mirror: &ImageMirror, sources: &Sources) -> Result<Look, Failure> {
-    let engine = match mirror.spec.source.image.parse::<Repository>() {
+/// The engine with credentials for a mirror's source.
+fn engine(mirror: &ImageMirror, sources: &Sources) -> Engine {
+    match mirror.spec.source.image.parse::<Repository>() {
         Ok(repository) => {
             let credentials = ForRepository { keychain: sources.keychain.clone(), repository };
             sources.engine.with_credentials(Arc::new(credentials))
         }
         // The look says what is wrong with it.
         Err(_) => sources.engine.clone(),
-    };
-    preview::look(mirror, &engine, Timestamp::now()).await
+    }
+}
+
+/// How much there is to copy, by the images' manifests.
+async fn sizes(mirror: &ImageMirror, look: &Look, fates: &Fates, engine: &Engine) -> Vec<String> {
+    let digests = fates.selected.iter().filter_map(|(name, fate)| match fate {
+        Fate::Copied { digest } | Fate::Moved { to: digest, .. } => Some((name, digest)),
+        _ => None,
+    });
+    let platforms: Vec<Platform> =
+        mirror.spec.platforms.iter().flatten().filter_map(|platform| platform.parse().ok()).collect();
+    let platforms = PlatformSelection::only(platforms);
+    let digests: Vec<_> = digests.map(|(name, digest)| (name.clone(), digest.clone())).collect();
+    let read = stream::iter(digests)
+        .map(|(name, digest)| {
+            let (reference, platforms) = (digest.parse().map(|digest| look.source.with_digest(digest)), &platforms);
+            async move {
+                let Ok(reference) = reference else { return (name, None) };
+                (name, Some(engine.contents(&reference, platforms).await))
+            }
+        })
+        .buffered(MANIFESTS_AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
+    let (mut all, mut images, mut notes) = (BTreeMap::new(), 0, Vec::new());
+    for (name, contents) in read {
+        match contents {
+            Some(Ok(contents)) => {
+                images += 1;
+                all.extend(contents.blobs);
+            }
+            Some(Err(error)) => notes.push(format!("how large {name} is can't be told: {error}")),
+            None => {}
+        }
+    }
+    if images > 0 {
+        let bytes: u64 = all.values().sum();
+        notes.insert(
+            0,
+            format!(
+                "to copy: {images} images, {} in {} different layers and configurations, less what the registry has already",
+                HumanBytes(bytes),
+                all.len()
+            ),
+        );
+    }
+    notes
 }
 
 async fn fill(
@@ -78,32 +145,59 @@ async fn fill(
     look: &Look,
     destination: &MirrorDestination,
     connections: &Connections,
-) {
+) -> Option<Fates> {
     // A registry that is missing or can't be reached is told of where the mirror's repository is.
     let ecr = match connections.get(&destination.registry_ref.name) {
         Some(Ok(ecr)) => ecr,
         Some(Err(failure)) => {
             entry.outcome = refused(failure);
-            return;
+            return None;
         }
         None => {
             entry.notes.push("the files don't have its EcrRegistry: what is there is not known".to_owned());
-            return;
+            return None;
         }
     };
     entry.uri = Some(ecr.repository_uri(entry.repository.as_deref().unwrap_or_default()));
     match preview::fates(mirror, look, destination, ecr).await {
         Ok(fates) => {
+            let selected = fates.selected.iter();
             entry.changes =
-                fates.iter().filter_map(|(name, fate)| change(mirror, look.selected.get(name), name, fate)).collect();
-            let copies = |fate: &Fate| matches!(fate, Fate::Copied { .. } | Fate::Moved { .. });
-            if fates.values().any(copies) {
+                selected.filter_map(|(name, fate)| change(mirror, look.selected.get(name), name, fate)).collect();
+            entry.changes.extend(prunes(mirror, &fates.others));
+            if entry.changes.iter().any(|change| change.sign != Sign::Note) {
                 entry.outcome = Outcome::Change;
             }
             entry.changes.extend(rejections(&look.rejected));
-            entry.notes.push(counts(look, &fates));
+            entry.notes.push(counts(look, &fates.selected));
+            Some(fates)
         }
-        Err(failure) => entry.outcome = refused(&failure),
+        Err(failure) => {
+            entry.outcome = refused(&failure);
+            None
+        }
+    }
+}
+
+/// What happens to the tags that are there and not selected, in words.
+fn prunes(mirror: &ImageMirror, others: &Others) -> Vec<Change> {
+    match others {
+        Others::Stay => Vec::new(),
+        Others::MayGo(tags) => vec![
+            Change::note(format!(
+                "not selected and there, {} of them: those that this mirror wrote go {} after they were last selected, unless something uses them",
+                tags.len(),
+                mirror.spec.prune_after
+            ))
+            .with(lines(tags.iter().map(String::as_str).collect())),
+        ],
+        Others::Go(tags) => tags
+            .iter()
+            .map(|(tag, digest, due)| {
+                let due = Timestamp::from_second(due.as_second()).unwrap_or(*due);
+                Change::new(Sign::Delete, format!("delete {tag} ({digest}) at {due}, unless something uses it then"))
+            })
+            .collect(),
     }
 }
 
@@ -146,14 +240,16 @@ fn rejections(rejected: &[(String, RejectedBy)]) -> Vec<Change> {
     for (tag, rule) in rejected {
         by_rule.entry(*rule).or_default().push(tag);
     }
-    let lines = |mut tags: Vec<&str>| {
-        tags.sort_unstable();
-        tags.chunks(A_LINE).map(|line| line.join(" ")).collect()
-    };
     by_rule
         .into_iter()
         .map(|(rule, tags)| Change::note(format!("not selected ({rule}), {} of them", tags.len())).with(lines(tags)))
         .collect()
+}
+
+/// Tags in lines.
+fn lines(mut tags: Vec<&str>) -> Vec<String> {
+    tags.sort_unstable();
+    tags.chunks(A_LINE).map(|line| line.join(" ")).collect()
 }
 
 fn counts(look: &Look, fates: &BTreeMap<String, Fate>) -> String {
@@ -196,6 +292,18 @@ mod tests {
         let digest = "sha256:a".to_owned();
         let (_, action) = words("sha256:a", None, Fate::Copied { digest }).expect("a line");
         assert_eq!(action, "copy nginx@sha256:a, selected by digests");
+    }
+
+    #[test]
+    fn what_is_pruned_is_told_as_far_as_it_is_known() {
+        let mirror = ImageMirror::new("nginx", ImageMirrorSpec::default());
+        assert!(prunes(&mirror, &Others::Stay).is_empty());
+        let known = prunes(&mirror, &Others::Go(vec![("1".into(), "sha256:a".into(), Timestamp::UNIX_EPOCH)]));
+        assert_eq!(known[0].sign, Sign::Delete);
+        assert!(known[0].action.starts_with("delete 1 (sha256:a) at 1970-01-01T00:00:00Z"), "{}", known[0].action);
+        let unknown = prunes(&mirror, &Others::MayGo(["1".to_owned(), "2".to_owned()].into()));
+        assert_eq!((unknown[0].sign, unknown[0].details.as_slice()), (Sign::Note, ["1 2".to_owned()].as_slice()));
+        assert!(unknown[0].action.contains("168h"), "{}", unknown[0].action);
     }
 
     #[test]

@@ -122,7 +122,11 @@ func (b *bench) run(cmd *exec.Cmd) (measure, error) {
 // floor measures one process that hashes the bytes of files and writes them into a pipe.
 func (b *bench) floor(files []string) (measure, error) {
 	cmd := exec.Command(b.ours, "--floor")
-	cmd.Stdin = strings.NewReader(strings.Join(files, "\n") + "\n")
+	lines := ""
+	for _, file := range files {
+		lines += file + "\n"
+	}
+	cmd.Stdin = strings.NewReader(lines)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return measure{}, err

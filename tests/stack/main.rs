@@ -13,6 +13,8 @@ mod errors;
 mod lifecycle;
 mod login;
 mod mirror;
+mod mirror_discovery;
+mod mirror_prune;
 mod mirror_selection;
 mod moto;
 mod ownership;

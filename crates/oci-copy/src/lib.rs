@@ -84,6 +84,7 @@ pub use auth::credentials::{Anonymous, CredentialSource, Credentials, StaticCred
 pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig};
 pub use digest::{Algorithm, Digest, DigestError};
 pub use engine::Engine;
+pub use engine::contents::Contents;
 pub use engine::index::DestinationIndex;
 pub use engine::request::{CopyReport, CopyRequest, Descriptor, Missing, RateLimit, ReferrerOutcome, ReferrerReport};
 pub use error::{Error, ErrorKind, Operation, Place, Refusal, TransportProblem};

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::from_engine;
 use super::plan::{Backup, Step};
+use super::progress::Part;
 use crate::api::conditions::Reason;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
@@ -48,6 +49,7 @@ pub(super) struct Route<'a> {
     pub(super) source: &'a BTreeMap<String, Reference>,
     pub(super) destination: &'a BTreeMap<String, Reference>,
     pub(super) platforms: &'a PlatformSelection,
+    pub(super) progress: Part,
 }
 
 /// Does what was planned for one destination. A tag that fails holds up no other.
@@ -55,6 +57,7 @@ pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<
     let at_once = steps.len().max(1);
     stream::iter(steps)
         .map(|(tag, step)| async move {
+            let is_copy = matches!(step, Step::Copy { .. });
             let outcome = match step {
                 Step::Keep { source_digest, digest } => {
                     context.metrics.tag("unchanged");
@@ -79,6 +82,7 @@ pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<
             if matches!(outcome, Ended::Failed(_)) {
                 context.metrics.tag("failed");
             }
+            route.progress.ended(&tag, &outcome, is_copy);
             (tag, outcome)
         })
         .buffer_unordered(at_once)
@@ -111,8 +115,10 @@ async fn copy(
     // A digest of the spec is copied as it is; one of its parts would have another digest.
     let whole = super::is_digest(tag);
     let platforms = if whole { PlatformSelection::All } else { route.platforms.clone() };
-    let request =
-        CopyRequest::new(source.clone(), destination.clone()).platforms(platforms).deadline(context.copier.deadline);
+    let request = CopyRequest::new(source.clone(), destination.clone())
+        .platforms(platforms)
+        .deadline(context.copier.deadline)
+        .progress(route.progress.of_image());
     // A task of its own: its hashing and encryption shall hold up no other object. It is cancelled with this future.
     let engine = route.engine.clone();
     let copying = AbortOnDropHandle::new(tokio::spawn(async move { engine.copy(request).await }));

@@ -8,12 +8,15 @@ mod age;
 mod apply;
 mod child;
 mod copier;
+pub(crate) mod discovery;
 mod failure;
 pub(crate) mod names;
 mod observe;
 mod plan;
 mod prepare;
 pub(crate) mod preview;
+mod progress;
+mod prune;
 mod released;
 mod rivals;
 mod schedule;
@@ -68,6 +71,9 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
         // What was mirrored stays; the garbage collector deletes the children, and they take leave of their repositories.
         return Ok(Action::await_change());
     }
+    if let Some(source) = &mirror.spec.source.from_workloads {
+        return discovery::reconcile(&mirror, source, &context).await;
+    }
     if mirror.spec.suspend {
         let mut status = mirror.status.clone().unwrap_or_default();
         status.next_sync_time = None;
@@ -99,8 +105,9 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
     let outcome = status::outcome(&looked.destinations);
     let now = Timestamp::now();
     let uid = mirror.uid().unwrap_or_default();
-    // A digest that becomes old enough is not kept waiting for the next look.
-    let due = timing.next(&uid, now).min(status::first_due(&looked.destinations).unwrap_or(Timestamp::MAX));
+    // A digest that becomes old enough is not kept waiting for the next look, and a tag whose time has come goes.
+    let dues = [status::first_due(&looked.destinations), looked.prune_due];
+    let due = dues.into_iter().flatten().fold(timing.next(&uid, now), Timestamp::min);
     let is_ready = matches!(outcome, Outcome::Ready { .. });
     let status = status::status(&mirror, &looked, is_ready.then_some(due), now);
     context.report(mirror.as_ref(), status, &outcome).await?;

@@ -12,8 +12,8 @@ use super::copier::SourceCredentials;
 use super::names::repository_name;
 use super::selection::Rules;
 use super::{child, schedule};
-use crate::api::ImageMirror;
 use crate::api::conditions::Reason;
+use crate::api::{ImageMirror, SecretRef};
 use crate::controllers::access::Use;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) source: Repository,
     pub(super) rules: Rules,
     pub(super) min_age: Option<Duration>,
+    /// How long a tag stays that is no longer selected, if such tags go at all.
+    pub(super) prune_after: Option<Duration>,
     pub(super) credentials: SourceCredentials,
     pub(super) platforms: PlatformSelection,
     pub(super) destinations: Vec<Destination>,
@@ -49,6 +51,7 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
     let source: Repository = spec.source.image.parse().map_err(|error| invalid("source.image", &error))?;
     let rules = Rules::new(&spec.tags).map_err(|error| Failure::stalled(Reason::InvalidSpec, error.to_string()))?;
     let min_age = spec.tags.min_age.as_ref().map(|text| schedule::duration("tags.minAge", text)).transpose()?;
+    let prune_after = spec.prune.then(|| schedule::duration("pruneAfter", &spec.prune_after)).transpose()?;
     let platforms: Vec<Platform> = spec
         .platforms
         .iter()
@@ -81,17 +84,23 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
         Destination { registry: destination.registry_ref.name.clone(), repository, ready }
     }))
     .await;
-    Ok(Prepared { source, rules, min_age, credentials, platforms: PlatformSelection::only(platforms), destinations })
+    let platforms = PlatformSelection::only(platforms);
+    Ok(Prepared { source, rules, min_age, prune_after, credentials, platforms, destinations })
 }
 
 async fn source_credentials(mirror: &ImageMirror, context: &Context, host: &str) -> Result<SourceCredentials, Failure> {
-    let Some(reference) = &mirror.spec.source.credentials_secret_ref else { return Ok(SourceCredentials::default()) };
-    let wrong = |words: String| {
-        Failure::stalled(
-            Reason::SecretNotFound,
-            format!("spec.source.credentialsSecretRef: Secret {:?} {words}", reference.name),
-        )
-    };
+    let config = source_config(mirror, context).await?;
+    if let Some(reference) = &mirror.spec.source.credentials_secret_ref
+        && config.credentials(host).is_none()
+    {
+        return Err(wrong(reference, format!("has no credentials for {host}")));
+    }
+    Ok(SourceCredentials(Arc::new(config)))
+}
+
+/// What the Secret of `credentialsSecretRef` has; nothing without one.
+pub(super) async fn source_config(mirror: &ImageMirror, context: &Context) -> Result<DockerConfig, Failure> {
+    let Some(reference) = &mirror.spec.source.credentials_secret_ref else { return Ok(DockerConfig::default()) };
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &mirror.namespace().unwrap_or_default());
     let secret = api
         .get_opt(&reference.name)
@@ -99,15 +108,18 @@ async fn source_credentials(mirror: &ImageMirror, context: &Context, host: &str)
         .map_err(|error| {
             Failure::transient(Reason::Retrying, format!("can't read Secret {:?}: {error}", reference.name))
         })?
-        .ok_or_else(|| wrong("does not exist in this namespace".to_owned()))?;
+        .ok_or_else(|| wrong(reference, "does not exist in this namespace".to_owned()))?;
     let content = secret
         .data
         .as_ref()
         .and_then(|data| data.get(DOCKER_CONFIG_KEY))
-        .ok_or_else(|| wrong("is not of type kubernetes.io/dockerconfigjson".to_owned()))?;
-    let config = DockerConfig::parse(&content.0).map_err(|error| wrong(format!("can't be used: {error}")))?;
-    if config.credentials(host).is_none() {
-        return Err(wrong(format!("has no credentials for {host}")));
-    }
-    Ok(SourceCredentials(Arc::new(config)))
+        .ok_or_else(|| wrong(reference, "is not of type kubernetes.io/dockerconfigjson".to_owned()))?;
+    DockerConfig::parse(&content.0).map_err(|error| wrong(reference, format!("can't be used: {error}")))
+}
+
+fn wrong(reference: &SecretRef, words: String) -> Failure {
+    Failure::stalled(
+        Reason::SecretNotFound,
+        format!("spec.source.credentialsSecretRef: Secret {:?} {words}", reference.name),
+    )
 }

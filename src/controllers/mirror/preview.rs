@@ -1,6 +1,6 @@
 //! What a mirror would do with its images, without doing it: for `plan`, which has no cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -10,11 +10,12 @@ use super::age::{self, Releases};
 use super::names::repository_name;
 use super::observe::{self, Digests};
 use super::plan::{self, Because, Step, Terms};
+use super::prune;
 use super::schedule::duration;
 use super::selection::{RejectedBy, Rules, SelectedBy};
 use super::sync::{left_out, references};
 use crate::api::conditions::Reason;
-use crate::api::{ImageMirror, MirrorDestination, RELEASE};
+use crate::api::{DestinationStatus, ImageMirror, MirrorDestination, RELEASE};
 use crate::controllers::failure::Failure;
 use crate::ecr::Ecr;
 use crate::ecr::lifecycle::Policy;
@@ -28,9 +29,11 @@ pub(crate) struct Look {
     pub(crate) selected: BTreeMap<String, SelectedBy>,
     /// What is not selected, and by which rule.
     pub(crate) rejected: Vec<(String, RejectedBy)>,
-    source: Repository,
+    /// The source repository.
+    pub(crate) source: Repository,
     digests: Digests,
     waiting: BTreeMap<String, Timestamp>,
+    at: Timestamp,
 }
 
 /// What would happen to a tag or digest in one destination.
@@ -50,6 +53,27 @@ pub(crate) enum Fate {
     Waiting { digest: String, until: Timestamp },
     /// It would fail.
     Refused(Failure),
+}
+
+/// What would happen in one destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fates {
+    /// To each tag and digest that is selected.
+    pub(crate) selected: BTreeMap<String, Fate>,
+    /// To tags that are not.
+    pub(crate) others: Others,
+}
+
+/// What would happen to tags of a destination that are not selected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nothing: the mirror does not prune.
+    #[default]
+    Stay,
+    /// These go that the mirror wrote, and which it wrote is not known here.
+    MayGo(BTreeSet<String>),
+    /// These go, each with its digest, once this time has come and if nothing uses them then.
+    Go(Vec<(String, String, Timestamp)>),
 }
 
 /// Looks at a mirror's source, with an engine that has credentials for it.
@@ -85,7 +109,7 @@ pub(crate) async fn look(mirror: &ImageMirror, engine: &Engine, now: Timestamp) 
             age::waiting(&seen, duration("tags.minAge", min_age)?, now)
         }
     };
-    Ok(Look { found, selected: verdicts.selected, rejected, source, digests, waiting })
+    Ok(Look { found, selected: verdicts.selected, rejected, source, digests, waiting, at: now })
 }
 
 /// The name of a destination's repository.
@@ -101,15 +125,18 @@ pub(crate) async fn fates(
     look: &Look,
     destination: &MirrorDestination,
     ecr: &Ecr,
-) -> Result<BTreeMap<String, Fate>, Failure> {
+) -> Result<Fates, Failure> {
     let repository =
         repository_name(destination.repository_name.as_deref(), &look.source, &mirror.namespace().unwrap_or_default());
     let mut present = Digests::new();
+    let mut unselected = BTreeSet::new();
     ecr.visit_images(&repository, usize::MAX, |image| {
         let Some(digest) = image.image_digest else { return };
         for name in [Some(digest.clone()), image.image_tag].into_iter().flatten() {
             if look.digests.contains_key(&name) {
                 present.insert(name, Ok(Some(digest.clone())));
+            } else if !super::is_digest(&name) {
+                unselected.insert(name);
             }
         }
     })
@@ -122,8 +149,11 @@ pub(crate) async fn fates(
         None => ecr.lifecycle_policy(&repository).await?.and_then(|text| Policy::parse(&text).ok()),
     };
     let uri = ecr.repository_uri(&repository);
-    let known = mirror.status.iter().filter(|status| status.platforms == mirror.spec.platforms);
-    let known = known.flat_map(|status| &status.destinations).filter(|it| it.repository_uri.as_ref() == Some(&uri));
+    let recorded = mirror.status.iter().flat_map(|status| &status.destinations);
+    let recorded = recorded.into_iter().find(|it| it.repository_uri.as_ref() == Some(&uri));
+    let same_platforms = mirror.status.as_ref().is_some_and(|status| status.platforms == mirror.spec.platforms);
+    let known = recorded.filter(|_| same_platforms).into_iter();
+    let others = others(mirror, recorded, look, unselected)?;
     let terms = Terms {
         uri: &uri,
         subset: mirror.spec.platforms.is_some(),
@@ -138,7 +168,28 @@ pub(crate) async fn fates(
         rivals: BTreeMap::new(),
     };
     let steps = plan::plan(&look.digests, &present, &terms);
-    Ok(steps.into_iter().map(|(name, step)| (name.clone(), fate(&name, step, &present, &terms))).collect())
+    let selected = steps.into_iter().map(|(name, step)| (name.clone(), fate(&name, step, &present, &terms))).collect();
+    Ok(Fates { selected, others })
+}
+
+/// What happens to the tags that are there and not selected.
+fn others(
+    mirror: &ImageMirror,
+    recorded: Option<&DestinationStatus>,
+    look: &Look,
+    unselected: BTreeSet<String>,
+) -> Result<Others, Failure> {
+    if !mirror.spec.prune || unselected.is_empty() {
+        return Ok(Others::Stay);
+    }
+    let Some(recorded) = recorded else { return Ok(Others::MayGo(unselected)) };
+    let after = duration("pruneAfter", &mirror.spec.prune_after)?;
+    let selected = look.digests.keys().map(String::as_str).collect();
+    let departed = prune::departed(Some(recorded), &selected, mirror.spec.destinations.len(), look.at);
+    let there = departed.into_iter().filter(|tag| unselected.contains(&tag.name));
+    Ok(Others::Go(
+        there.map(|tag| (tag.name.clone(), tag.digest.clone(), prune::due(&tag, after).max(look.at))).collect(),
+    ))
 }
 
 fn fate(name: &str, step: Step, present: &Digests, terms: &Terms<'_>) -> Fate {

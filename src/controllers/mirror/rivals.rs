@@ -20,9 +20,29 @@ pub(super) fn rivals<'t>(
     repository: &str,
     tags: impl Iterator<Item = &'t str> + Clone,
 ) -> BTreeMap<String, String> {
+    let older = |other: &ImageMirror| other.metadata.deletion_timestamp.is_none() && age(other) < age(mirror);
+    select(all.iter().filter(|other| older(other)), registry, repository, tags)
+}
+
+/// The tags of a repository that other mirrors select, each with one of the mirrors.
+pub(super) fn others<'t>(
+    mirror: &ImageMirror,
+    all: &[Arc<ImageMirror>],
+    registry: &str,
+    repository: &str,
+    tags: impl Iterator<Item = &'t str> + Clone,
+) -> BTreeMap<String, String> {
+    select(all.iter().filter(|other| other.metadata.uid != mirror.metadata.uid), registry, repository, tags)
+}
+
+fn select<'t, 'm>(
+    mirrors: impl Iterator<Item = &'m Arc<ImageMirror>>,
+    registry: &str,
+    repository: &str,
+    tags: impl Iterator<Item = &'t str> + Clone,
+) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let older = all.iter().filter(|other| other.metadata.deletion_timestamp.is_none() && age(other) < age(mirror));
-    for other in older.filter(|other| writes_to(other, registry, repository)) {
+    for other in mirrors.filter(|other| writes_to(other, registry, repository)) {
         let Ok(rules) = Rules::new(&other.spec.tags) else { continue };
         let title = format!("ImageMirror {}/{}", other.namespace().unwrap_or_default(), other.name_any());
         let taken = tags.clone().filter(|tag| !super::is_digest(tag) && writes(other, &rules, tag));
@@ -93,6 +113,15 @@ mod tests {
         assert!(taken(&old, &all, &["1", "2"]).is_empty());
         let who = rivals(&new, &all, "default", "shared", ["2"].into_iter());
         assert_eq!(who["2"], "ImageMirror ns/old");
+    }
+
+    #[test]
+    fn a_tag_is_selected_by_others_whatever_their_age() {
+        let old = mirror("old", 1, &format!("source: {{image: a/a}}\ntags: {{names: ['1', '2']}}\n{SHARED}"));
+        let new = mirror("new", 2, &format!("source: {{image: b/b}}\ntags: {{names: ['2', '3']}}\n{SHARED}"));
+        let all = [new, old.clone()];
+        let taken = others(&old, &all, "default", "shared", ["1", "2", "3"].into_iter());
+        assert_eq!(taken.into_keys().collect::<Vec<_>>(), ["2", "3"]);
     }
 
     #[test]

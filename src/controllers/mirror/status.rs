@@ -10,7 +10,8 @@ use super::observe::Selected;
 use super::selection::newest_first;
 use crate::api::conditions::Reason;
 use crate::api::{
-    DestinationStatus, ImageMirror, ImageMirrorStatus, MirrorCounts, OnTagChange, SeenDigest, TagState, TagStatus,
+    CopyProgress, DestinationStatus, ImageMirror, ImageMirrorStatus, MirrorCounts, OnTagChange, SeenDigest, TagState,
+    TagStatus, UnselectedTag,
 };
 use crate::controllers::failure::{Failure, Retry};
 use crate::controllers::report::{Outcome, cut};
@@ -23,11 +24,14 @@ const SHOWN: usize = 300;
 const LONGEST_MESSAGE: usize = 300;
 
 /// How one destination ended.
+#[derive(Clone, Debug)]
 pub(super) struct DestinationOutcome {
     pub(super) registry: String,
     pub(super) uri: Option<String>,
     /// The tags, or why nothing could be mirrored there.
     pub(super) tags: Result<Outcomes, Failure>,
+    /// The tags that the mirror wrote there and no longer selects.
+    pub(super) unselected: Vec<UnselectedTag>,
 }
 
 /// All that a look at the source and the destinations showed.
@@ -35,6 +39,8 @@ pub(super) struct Looked {
     pub(super) selected: Selected,
     pub(super) seen: Vec<SeenDigest>,
     pub(super) destinations: Vec<DestinationOutcome>,
+    /// When the next tag may be pruned.
+    pub(super) prune_due: Option<Timestamp>,
 }
 
 /// The status after all tags were looked at.
@@ -57,11 +63,24 @@ pub(super) fn status(
         last_sync_time: if any { Some(Time(now)) } else { previous.last_sync_time.clone() },
         next_sync_time: next.map(|next| Time(Timestamp::from_second(next.as_second()).unwrap_or(next))),
         platforms: mirror.spec.platforms.clone(),
+        discovery: None,
+        progress: None,
         seen: looked.seen.clone(),
         destinations: destinations
             .map(|outcome| destination(outcome, &previous, &order, shown, mirror.spec.on_tag_change, now))
             .collect(),
     }
+}
+
+/// The status while images are copied: what has ended is as it ended, the rest as it was.
+pub(super) fn status_so_far(
+    mirror: &ImageMirror,
+    looked: &Looked,
+    progress: CopyProgress,
+    now: Timestamp,
+) -> ImageMirrorStatus {
+    let last_sync_time = mirror.status.as_ref().and_then(|status| status.last_sync_time.clone());
+    ImageMirrorStatus { last_sync_time, progress: Some(progress), ..status(mirror, looked, None, now) }
 }
 
 fn counts(looked: &Looked) -> MirrorCounts {
@@ -116,8 +135,14 @@ fn destination(
     };
     let mut names = order.to_vec();
     names.sort_by_key(|name| urgency(name));
+    // A tag that is selected again is still one that this mirror wrote.
+    let back = |name: &str| {
+        let unselected = before.and_then(|known| known.unselected.iter().find(|tag| tag.name == name))?;
+        let mirrored_at = Some(unselected.mirrored_at.clone());
+        Some(TagStatus { mirrored_at, digest: Some(unselected.digest.clone()), ..TagStatus::pending(name) })
+    };
     let tags = names.iter().take(shown).map(|name| match &outcome.tags {
-        Ok(_) => tag(name, ended(name), known(name), on_tag_change, now),
+        Ok(_) => tag(name, ended(name), known(name).or(back(name).as_ref()), on_tag_change, now),
         Err(_) => known(name).cloned().unwrap_or_else(|| TagStatus::pending(name)),
     });
     DestinationStatus {
@@ -126,6 +151,7 @@ fn destination(
         message: outcome.tags.as_ref().err().map(|failure| failure.message.clone()),
         tags: tags.collect(),
         more_tags: number(names.len().saturating_sub(shown)),
+        unselected: outcome.unselected.clone(),
     }
 }
 
@@ -146,14 +172,15 @@ fn tag(
         ..before.clone()
     };
     match ended {
-        None => TagStatus::pending(name),
+        // It is being copied, or waits for its turn.
+        None => known.cloned().unwrap_or_else(|| TagStatus::pending(name)),
         Some(Ended::Mirrored(mirrored)) => TagStatus {
             name: name.to_owned(),
             state: TagState::Mirrored,
             source_digest: Some(mirrored.source_digest.clone()),
             digest: Some(mirrored.digest.clone()),
             mirrored_at: match known.and_then(|known| known.mirrored_at.clone()) {
-                Some(before) if !mirrored.copied => Some(before),
+                before if !mirrored.copied => before,
                 _ => Some(Time(now)),
             },
             reason: None,

@@ -28,12 +28,17 @@ fn waiting(digest: &str) -> Ended {
 
 fn destination(tags: Vec<(&str, Ended)>) -> DestinationOutcome {
     let tags = tags.into_iter().map(|(tag, outcome)| (tag.to_owned(), outcome)).collect();
-    DestinationOutcome { registry: "default".into(), uri: Some("ecr/nginx".into()), tags: Ok(tags) }
+    DestinationOutcome {
+        registry: "default".into(),
+        uri: Some("ecr/nginx".into()),
+        tags: Ok(tags),
+        unselected: Vec::new(),
+    }
 }
 
 fn looked(mirror: &ImageMirror, destinations: Vec<DestinationOutcome>) -> Looked {
     let selected = Selected { tags: mirror.spec.tags.names.clone(), ..Selected::default() };
-    Looked { selected, seen: Vec::new(), destinations }
+    Looked { selected, seen: Vec::new(), destinations, prune_due: None }
 }
 
 fn after(mirror: &ImageMirror, destinations: Vec<DestinationOutcome>, at: Timestamp) -> ImageMirrorStatus {
@@ -104,6 +109,25 @@ fn the_time_of_a_copy_stays_while_nothing_is_copied() {
 }
 
 #[test]
+fn a_tag_that_was_there_already_has_no_time_of_a_copy_and_one_that_comes_back_has_its_old_one() {
+    let mut object = mirror(&["1", "2"]);
+    let unselected = UnselectedTag {
+        name: "2".into(),
+        digest: "b".into(),
+        mirrored_at: Time(Timestamp::UNIX_EPOCH),
+        since: Time(now()),
+        message: None,
+    };
+    let mut before = after(&mirror(&["1"]), vec![destination(vec![("1", mirrored("a", false))])], now());
+    before.destinations[0].unselected.push(unselected);
+    object.status = Some(before);
+    let both = vec![("1", mirrored("a", false)), ("2", mirrored("b", false))];
+    let after = after(&object, vec![destination(both)], now());
+    let times: Vec<_> = after.destinations[0].tags.iter().map(|tag| (&tag.name, tag.mirrored_at.clone())).collect();
+    assert_eq!(times, [(&"2".to_owned(), Some(Time(Timestamp::UNIX_EPOCH))), (&"1".to_owned(), None)]);
+}
+
+#[test]
 fn a_destination_that_can_not_be_used_keeps_what_was_known_and_says_why() {
     let mut object = mirror(&["1", "2"]);
     object.status = Some(after(&object, vec![destination(vec![("1", mirrored("a", true))])], now()));
@@ -111,6 +135,7 @@ fn a_destination_that_can_not_be_used_keeps_what_was_known_and_says_why() {
         registry: "default".into(),
         uri: Some("ecr/nginx".into()),
         tags: Err(Failure::stalled(Reason::RegistryNotFound, "no registry")),
+        unselected: Vec::new(),
     };
     let after = after(&object, vec![blocked], Timestamp::MAX);
     let there = &after.destinations[0];

@@ -1,7 +1,8 @@
 //! One look at the source and the destinations, and what has to be copied.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future;
 use k8s_openapi::jiff::Timestamp;
@@ -13,11 +14,14 @@ use super::age::{self, Releases};
 use super::observe::{self, Digests, Selected};
 use super::plan::{self, Step, Terms};
 use super::prepare::{Destination, Prepared};
+use super::progress::Tracker;
 use super::selection::newest_first;
 use super::status::{DestinationOutcome, Looked};
-use super::{apply, is_digest, released, rivals};
+use super::{apply, is_digest, prune, released, rivals};
 use crate::api::conditions::Reason;
-use crate::api::{DestinationStatus, ImageMirror, ImageMirrorStatus, OnTagChange, RELEASE, SeenDigest, TagState};
+use crate::api::{
+    DestinationStatus, ImageMirror, ImageMirrorStatus, OnTagChange, RELEASE, SeenDigest, TagState, UnselectedTag,
+};
 use crate::controllers::Error;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
@@ -55,27 +59,102 @@ pub(super) async fn sync(
     let planned = future::join_all(planned).await;
 
     announce(mirror, context, &planned, &age).await?;
-    let outcomes = prepared.destinations.iter().zip(planned).map(|(destination, planned)| {
-        let references = &references;
+    let copies = planned.iter().filter_map(|it| it.as_ref().ok()).map(Planned::copies).sum();
+    let tracker = Tracker::new(planned.len(), copies);
+    let wanted: BTreeSet<&str> = selected.tags.iter().map(String::as_str).collect();
+    // What is known of each destination before anything is copied to it.
+    let outset: Vec<DestinationOutcome> =
+        prepared.destinations.iter().zip(&planned).map(|(it, planned)| outset(mirror, it, planned)).collect();
+
+    let work = prepared.destinations.iter().zip(planned).zip(outset.iter().cloned()).enumerate();
+    let work = work.map(|(number, ((destination, planned), outset))| {
+        let (references, wanted, progress) = (&references, &wanted, tracker.part(number));
         async move {
-            let (uri, tags) = match planned {
-                Ok(planned) => {
-                    let route = apply::Route {
-                        engine: &planned.engine,
-                        ecr: &planned.ecr,
-                        source: references,
-                        destination: &planned.references,
-                        platforms: &prepared.platforms,
-                    };
-                    (Some(planned.uri), Ok(apply::apply(context, &route, planned.steps).await))
-                }
-                Err(failure) => (known_uri(mirror, destination), Err(failure)),
+            let Ok(planned) = planned else { return outset };
+            let route = apply::Route {
+                engine: &planned.engine,
+                ecr: &planned.ecr,
+                source: references,
+                destination: &planned.references,
+                platforms: &prepared.platforms,
+                progress,
             };
-            DestinationOutcome { registry: destination.registry.clone(), uri, tags }
+            let tags = Ok(apply::apply(context, &route, planned.steps).await);
+            let place = prune::Place {
+                engine: &planned.engine,
+                ecr: &planned.ecr,
+                registry: &destination.registry,
+                repository: &destination.repository,
+            };
+            let unselected = match prepared.prune_after {
+                Some(after) => prune_one(mirror, context, &place, &planned.uri, wanted, after).await,
+                None => Vec::new(),
+            };
+            DestinationOutcome { tags, unselected, ..outset }
         }
     });
-    let destinations = future::join_all(outcomes).await;
-    Ok(Ok(Looked { selected, seen: age.seen, destinations }))
+    let so_far =
+        |destinations| Looked { selected: selected.clone(), seen: age.seen.clone(), destinations, prune_due: None };
+    let tell = || tell_progress(mirror, context, &tracker, so_far(outset.clone()));
+    let destinations = tracker.told_during(future::join_all(work), tell).await;
+    let prune_due = prepared.prune_after.and_then(|after| {
+        destinations.iter().filter_map(|destination| prune::first_due(&destination.unselected, after)).min()
+    });
+    Ok(Ok(Looked { selected, seen: age.seen, destinations, prune_due }))
+}
+
+/// What is known of a destination before anything is copied to it.
+fn outset(mirror: &ImageMirror, destination: &Destination, planned: &Result<Planned, Failure>) -> DestinationOutcome {
+    let registry = destination.registry.clone();
+    let uri = match planned {
+        Ok(planned) => Some(planned.uri.clone()),
+        Err(_) => known_uri(mirror, destination),
+    };
+    let before = uri.as_ref().and_then(|uri| recorded_destination(mirror, &registry, uri));
+    let unselected = before.map(|before| before.unselected.clone()).unwrap_or_default();
+    let tags = planned.as_ref().map(|_| apply::Outcomes::new()).map_err(Clone::clone);
+    DestinationOutcome { registry, uri, tags, unselected }
+}
+
+/// Tells how far the copies are. What can't be told now is told next time.
+async fn tell_progress(mirror: &ImageMirror, context: &Context, tracker: &Tracker, mut looked: Looked) {
+    for (destination, ended) in looked.destinations.iter_mut().zip(tracker.ended()) {
+        if let Ok(tags) = &mut destination.tags {
+            *tags = ended;
+        }
+    }
+    let progress = tracker.progress();
+    let message = format!(
+        "copying images: {} done, {} of {} so far",
+        progress.images,
+        size(progress.bytes),
+        size(progress.total_bytes)
+    );
+    let status = super::status::status_so_far(mirror, &looked, progress, Timestamp::now());
+    if let Err(error) = context.report(mirror, status, &Outcome::Progressing { message }).await {
+        tracing::debug!(%error, "the progress of copies could not be told");
+    }
+}
+
+/// A size in words.
+fn size(bytes: i64) -> String {
+    const MIB: i64 = 1 << 20;
+    format!("{} MiB", bytes / MIB)
+}
+
+/// Takes away what the mirror wrote to a destination and no longer selects, once its time has come.
+async fn prune_one(
+    mirror: &ImageMirror,
+    context: &Context,
+    place: &prune::Place<'_>,
+    uri: &str,
+    wanted: &BTreeSet<&str>,
+    after: Duration,
+) -> Vec<UnselectedTag> {
+    let before = recorded_destination(mirror, place.registry, uri);
+    let now = Timestamp::now();
+    let departed = prune::departed(before, wanted, mirror.spec.destinations.len(), now);
+    prune::prune(mirror, context, place, departed, after, now).await
 }
 
 /// The tags and digests that the mirror wants. Where no destination can be used, what the status says of them.
@@ -165,8 +244,7 @@ async fn announce(
     planned: &[Result<Planned, Failure>],
     age: &Age,
 ) -> Result<(), Error> {
-    let steps = planned.iter().filter_map(|planned| planned.as_ref().ok());
-    let copies = steps.flat_map(|it| it.steps.values()).filter(|step| matches!(step, Step::Copy { .. })).count();
+    let copies: usize = planned.iter().filter_map(|planned| planned.as_ref().ok()).map(Planned::copies).sum();
     if copies > 0 {
         let message = format!("copying {copies} {}", if copies == 1 { "image" } else { "images" });
         // What was known stays until the copies end.
@@ -214,6 +292,13 @@ struct Planned {
     engine: Engine,
     references: BTreeMap<String, Reference>,
     steps: BTreeMap<String, Step>,
+}
+
+impl Planned {
+    /// How many images will be copied.
+    fn copies(&self) -> usize {
+        self.steps.values().filter(|step| matches!(step, Step::Copy { .. })).count()
+    }
 }
 
 async fn plan_one(
@@ -294,13 +379,19 @@ pub(super) fn left_out(policy: &Policy, source: &Digests) -> BTreeMap<String, St
     crowded.flat_map(|(image, rule)| images[image].iter().map(move |tag| ((*tag).to_owned(), rule.clone()))).collect()
 }
 
+/// What the status says of a destination.
+fn recorded_destination<'a>(mirror: &'a ImageMirror, registry: &str, uri: &str) -> Option<&'a DestinationStatus> {
+    let mut known = mirror.status.as_ref()?.destinations.iter();
+    known.find(|known| known.registry == registry && known.repository_uri.as_deref() == Some(uri))
+}
+
 /// What the status says of a destination, if its digests belong to the platforms that the spec names.
 fn known_destination<'a>(mirror: &'a ImageMirror, registry: &str, uri: &str) -> Option<&'a DestinationStatus> {
     let status = mirror.status.as_ref()?;
     if status.platforms != mirror.spec.platforms {
         return None;
     }
-    status.destinations.iter().find(|known| known.registry == registry && known.repository_uri.as_deref() == Some(uri))
+    recorded_destination(mirror, registry, uri)
 }
 
 /// The URI of a destination that can't be reached now, as it was last.

@@ -82,7 +82,7 @@ async fn advance(ecr: &Ecr, workloads: &Workloads, ask: &Ask<'_>) -> LifecyclePr
     let advanced = match step(ask) {
         Step::Keep(preview) => Ok(preview.clone()),
         Step::Start => start(ecr, ask).await,
-        Step::Poll(running) => match workloads.of_repository(ask.uris) {
+        Step::Poll(running) => match workloads.pods_of_repository(ask.uris) {
             Usage::Filling if ask.now.duration_since(running.started_at.0) < PATIENCE => Ok(running.clone()),
             usage => poll(ecr, &usage, running, ask).await,
         },
@@ -90,7 +90,7 @@ async fn advance(ecr: &Ecr, workloads: &Workloads, ask: &Ask<'_>) -> LifecyclePr
     let preview = advanced.unwrap_or_else(|error| failed(ask, &Failure::from(error).message));
     if preview.state == PreviewState::InProgress {
         // Early, so that the pods are known by the time that ECR is done.
-        workloads.want();
+        workloads.want_pods();
     }
     preview
 }

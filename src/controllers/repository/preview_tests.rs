@@ -1,5 +1,5 @@
 use super::*;
-use crate::controllers::workloads::PodName;
+use crate::controllers::workloads::WorkloadName;
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -47,7 +47,7 @@ fn result(policy: &Policy, images: Vec<PreviewedImage>) -> PreviewResult {
 fn uses(used: &[(&str, &str, &str)]) -> Usage {
     let mut uses = Uses::default();
     for (reference, namespace, name) in used {
-        let pod = PodName { namespace: (*namespace).into(), name: (*name).into() };
+        let pod = WorkloadName { kind: "Pod".into(), namespace: (*namespace).into(), name: (*name).into() };
         uses.0.entry((*reference).to_owned()).or_default().insert(pod);
     }
     Usage::Known(uses)

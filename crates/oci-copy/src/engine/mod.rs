@@ -1,6 +1,7 @@
 //! The engine: what its users call.
 
 mod blobs;
+pub(crate) mod contents;
 mod copy;
 mod in_flight;
 pub(crate) mod index;
@@ -26,6 +27,7 @@ use crate::client::{Access, Session};
 use crate::config::{ConfigError, EngineConfig, RegistryConfig};
 use crate::error::Error;
 use crate::net::proxy_hosts;
+use crate::platform::PlatformSelection;
 use crate::reference::{Reference, Repository};
 use crate::trust::Trust;
 use blobs::Transfer;
@@ -143,6 +145,19 @@ impl Engine {
     pub async fn resolve(&self, reference: &Reference) -> Result<Option<Descriptor>, Error> {
         let session = self.session(reference.repository(), Access::Pull, None)?;
         session.head_manifest(reference.manifest_key()).await
+    }
+
+    /// What an image consists of: its manifests are read, its blobs are not.
+    ///
+    /// # Errors
+    /// As for [`Engine::copy`], as far as it reads manifests.
+    pub async fn contents(
+        &self,
+        reference: &Reference,
+        platforms: &PlatformSelection,
+    ) -> Result<contents::Contents, Error> {
+        let session = self.session(reference.repository(), Access::Pull, None)?;
+        contents::contents(&Source::new(Arc::new(session), reference.clone()), platforms).await
     }
 
     /// Whether the repository or only the tag or digest is missing, by one or two `GET` requests, as far as the registry
