@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -30,6 +31,11 @@ struct AwsCall {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
 }
@@ -42,6 +48,9 @@ pub struct Metrics {
     mirrored_tags: Family<Outcome, Counter>,
     mirrored_blobs: Family<Outcome, Counter>,
     mirrored_bytes: Counter<u64, AtomicU64>,
+    mirrors: Family<State, Gauge>,
+    mirror_images: Family<State, Gauge>,
+    mirror_behind: Gauge<f64, AtomicU64>,
     pull_secrets: Family<Outcome, Counter>,
     aws_calls: Family<AwsCall, Counter>,
 }
@@ -55,6 +64,9 @@ impl Metrics {
             mirrored_tags: Family::default(),
             mirrored_blobs: Family::default(),
             mirrored_bytes: Counter::default(),
+            mirrors: Family::default(),
+            mirror_images: Family::default(),
+            mirror_behind: Gauge::default(),
             pull_secrets: Family::default(),
             aws_calls: Family::default(),
         };
@@ -64,6 +76,13 @@ impl Metrics {
         ours.register("mirror_tags", "Tags that were looked at, by outcome", metrics.mirrored_tags.clone());
         ours.register("mirror_blobs", "Blobs that were looked at, by outcome", metrics.mirrored_blobs.clone());
         ours.register("mirror_bytes", "Bytes of blobs that were copied", metrics.mirrored_bytes.clone());
+        ours.register("mirrors", "ImageMirror objects, by state", metrics.mirrors.clone());
+        ours.register("mirror_images", "Images that mirrors select, by state", metrics.mirror_images.clone());
+        ours.register(
+            "mirror_behind_seconds",
+            "Since when the mirror that is behind longest is not ready, or its look overdue",
+            metrics.mirror_behind.clone(),
+        );
         ours.register("pull_secret_writes", "Pull secrets that were written, by why", metrics.pull_secrets.clone());
         ours.register(
             "aws_calls",
@@ -93,6 +112,21 @@ impl Metrics {
     /// Bytes of blobs were copied.
     pub fn bytes(&self, count: u64) {
         self.mirrored_bytes.inc_by(count);
+    }
+
+    /// So many mirrors are in this state.
+    pub fn mirrors(&self, state: &'static str, count: i64) {
+        self.mirrors.get_or_create(&State { state }).set(count);
+    }
+
+    /// So many images that mirrors select are in this state.
+    pub fn mirror_images(&self, state: &'static str, count: i64) {
+        self.mirror_images.get_or_create(&State { state }).set(count);
+    }
+
+    /// The mirror that is behind longest has been so for this long.
+    pub fn mirror_behind(&self, seconds: f64) {
+        self.mirror_behind.set(seconds);
     }
 
     /// A pull secret was written.

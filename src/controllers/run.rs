@@ -193,6 +193,7 @@ pub async fn run(
     let publishing = tokio::spawn(publish_events);
     tasks.spawn(watches);
     tasks.spawn(sweep_regularly(context.clone(), signals.clone()));
+    tasks.spawn(mirror::gauges::keep(context.clone()));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
     tasks.spawn(drive(mirror_controller, MIRROR_CONCURRENCY, mirror::reconcile, &context));

@@ -71,16 +71,16 @@ fn policy(actions: &[&str], resource: &str) -> Value {
 async fn the_operator_may_do_what_its_policy_says_and_nothing_else() {
     let operator = As::new(&env("OPERATOR_AWS_ACCESS_KEY_ID"), &env("OPERATOR_AWS_SECRET_ACCESS_KEY"), None).await;
     operator.ecr.describe_repositories().send().await.expect("allowed");
-    let refused = operator.ecr.batch_delete_image().repository_name("some/repository");
+    let refused = operator.ecr.start_image_scan().repository_name("some/repository");
     let id = aws_sdk_ecr::types::ImageIdentifier::builder().image_tag("v1").build();
-    let refused = refused.image_ids(id).send().await.expect_err("a refusal");
+    let refused = refused.image_id(id).send().await.expect_err("a refusal");
     assert_eq!(refused.code(), Some("AccessDeniedException"));
     let words = refused.message().unwrap_or_default();
     let account = env("AWS_ACCOUNT_ID");
     for expected in [
-        &format!("arn:aws:iam::{account}:user/ecr-operator is not authorized to perform: ecr:BatchDeleteImage"),
+        &format!("arn:aws:iam::{account}:user/ecr-operator is not authorized to perform: ecr:StartImageScan"),
         &format!("on resource: arn:aws:ecr:eu-west-1:{account}:repository/some/repository"),
-        "because no identity-based policy allows the ecr:BatchDeleteImage action",
+        "because no identity-based policy allows the ecr:StartImageScan action",
     ] {
         assert!(words.contains(expected), "{words}");
     }

@@ -9,14 +9,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, Error};
 use rustls_platform_verifier::Verifier;
 
+/// Different sets of certificates that are kept: one for each CA, and there are few.
+const KEPT: usize = 16;
+
 /// What an engine trusts.
 ///
 /// Reading the system's certificates means opening some hundred files, and every HTTP client would do it for itself.
 #[derive(Default)]
 pub(crate) struct Trust {
-    /// The system's certificates alone, which most registries share.
-    system: Mutex<Option<Arc<Verifier>>>,
+    /// What verifies, by the certificates that are trusted beside the system's; most registries share one.
+    verifiers: Mutex<Vec<(Bundle, Arc<Verifier>)>>,
 }
+
+/// Certificates beside the system's, PEM.
+type Bundle = Option<Vec<u8>>;
 
 impl Trust {
     /// The TLS of one registry, which trusts the certificates in `bundle`, PEM, beside the system's.
@@ -35,17 +41,24 @@ impl Trust {
         bundle: Option<&[u8]>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-        if let Some(pem) = bundle {
-            let added: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-            let added = added.map_err(|error| Error::General(error.to_string()))?;
-            return Ok(Arc::new(Verifier::new_with_extra_roots(added, provider.clone())?));
+        let mut verifiers = self.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = verifiers.iter().find(|(of, _)| of.as_deref() == bundle) {
+            return Ok(known.clone());
         }
-        let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(verifier) = &*system {
-            return Ok(verifier.clone());
+        let verifier = match bundle {
+            Some(pem) => {
+                let added: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+                let added = added.map_err(|error| Error::General(error.to_string()))?;
+                Verifier::new_with_extra_roots(added, provider.clone())?
+            }
+            None => Verifier::new(provider.clone())?,
+        };
+        let verifier = Arc::new(verifier);
+        if verifiers.len() >= KEPT {
+            verifiers.remove(0);
         }
-        let verifier = Arc::new(Verifier::new(provider.clone())?);
-        Ok(system.insert(verifier).clone())
+        verifiers.push((bundle.map(<[u8]>::to_vec), verifier.clone()));
+        Ok(verifier)
     }
 }
 
@@ -54,11 +67,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registries_without_certificates_of_their_own_share_the_systems() {
+    fn registries_that_trust_the_same_share_what_verifies_and_others_do_not() {
         let trust = Trust::default();
-        trust.client_config(None).unwrap();
-        let first = trust.system.lock().unwrap().clone().unwrap();
-        trust.client_config(None).unwrap();
-        assert!(Arc::ptr_eq(&first, trust.system.lock().unwrap().as_ref().unwrap()));
+        let pem =
+            |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap().cert.pem().into_bytes();
+        let (one, two) = (pem("one"), pem("two"));
+        for bundle in [None, Some(one.as_slice()), None, Some(&one), Some(&two), Some(&one)] {
+            trust.client_config(bundle).unwrap();
+        }
+        let verifiers = trust.verifiers.lock().unwrap();
+        let kept: Vec<_> = verifiers.iter().map(|(bundle, _)| bundle.as_deref()).collect();
+        assert_eq!(kept, [None, Some(one.as_slice()), Some(&two)]);
     }
 }

@@ -10,6 +10,7 @@ mod child;
 mod copier;
 pub(crate) mod discovery;
 mod failure;
+pub(super) mod gauges;
 pub(crate) mod names;
 mod observe;
 mod plan;

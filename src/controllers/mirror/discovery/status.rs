@@ -3,7 +3,7 @@
 use kube::ResourceExt as _;
 
 use super::Discovered;
-use crate::api::conditions::{READY, Reason};
+use crate::api::conditions::{READY, Reason, STALLED};
 use crate::api::{Discovery, ImageMirror, ImageMirrorStatus, MirrorCounts};
 use crate::controllers::failure::Failure;
 use crate::controllers::report::Outcome;
@@ -54,7 +54,7 @@ pub(super) fn outcome(mirror: &ImageMirror, done: &Discovered) -> Outcome {
         let ready = status.common.condition(READY).filter(|_| current)?;
         match ready.status.as_str() {
             "True" => Some(true),
-            "False" => Some(false),
+            "False" if ready.reason != Reason::Progressing.as_str() => Some(false),
             _ => None,
         }
     };
@@ -72,16 +72,17 @@ pub(super) fn outcome(mirror: &ImageMirror, done: &Discovered) -> Outcome {
     if let Some(first) = failed.first() {
         let words = first.status.as_ref().and_then(|status| status.common.condition(READY));
         let words = words.map_or("", |ready| ready.message.as_str());
+        let message = format!(
+            "{} of {of} mirrors are not ready, ImageMirror {} of {} for one: {words}{asides}",
+            failed.len(),
+            first.name_any(),
+            first.spec.source.image
+        );
         // They try again by themselves, and this mirror hears of it.
-        return Outcome::Failed(Failure::stalled(
-            Reason::SomeMirrorsFailed,
-            format!(
-                "{} of {of} mirrors are not ready, ImageMirror {} of {} for one: {words}{asides}",
-                failed.len(),
-                first.name_any(),
-                first.spec.source.image
-            ),
-        ));
+        return Outcome::Failed(match failed.iter().all(|child| is_stalled(child)) {
+            true => Failure::stalled(Reason::SomeMirrorsFailed, message),
+            false => Failure::transient(Reason::SomeMirrorsFailed, message),
+        });
     }
     if running > 0 {
         return Outcome::Progressing { message: format!("{ready} of {of} mirrors are ready{asides}") };
@@ -92,6 +93,11 @@ pub(super) fn outcome(mirror: &ImageMirror, done: &Discovered) -> Outcome {
             done.images, done.namespaces
         ),
     }
+}
+
+fn is_stalled(mirror: &ImageMirror) -> bool {
+    let stalled = mirror.status.as_ref().and_then(|status| status.common.condition(STALLED));
+    stalled.is_some_and(|stalled| stalled.status == "True")
 }
 
 /// What else is to be said.
@@ -162,6 +168,17 @@ mod tests {
                 assert_eq!(failure.reason, Reason::SomeMirrorsFailed);
                 assert!(failure.message.starts_with("1 of 2") && failure.message.contains("no such tag"), "{failure}");
             }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_mirror_that_waits_for_its_repository_has_not_failed() {
+        let waiting = Outcome::Failed(Failure::transient(Reason::Progressing, "waiting for the repository"));
+        assert!(matches!(outcome(&parent(), &done(vec![child("a", &waiting, 0)])), Outcome::Progressing { .. }));
+        let retrying = Outcome::Failed(Failure::transient(Reason::Unreachable, "no answer"));
+        match outcome(&parent(), &done(vec![child("a", &retrying, 0)])) {
+            Outcome::Failed(failure) => assert!(!failure.is_stalled()),
             other => panic!("{other:?}"),
         }
     }
