@@ -28,12 +28,7 @@ use super::repository::RepositorySettings;
     printcolumn(name = "Last sync", type_ = "date", json_path = ".status.lastSyncTime"),
     printcolumn(name = "Next sync", type_ = "string", json_path = ".status.nextSyncTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type=='Ready')].message"
-    )
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].message")
 )]
 #[x_kube(
     validation = Rule::new("has(self.source.fromWorkloads) || has(self.digests) || (has(self.tags) && (has(self.tags.names) || has(self.tags.include) || has(self.tags.regex) || has(self.tags.semver) || has(self.tags.latest)))").message("nothing is selected: give tags.names, tags.include, tags.regex, tags.semver, tags.latest or digests"),

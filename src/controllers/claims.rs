@@ -78,6 +78,11 @@ impl Claims {
         claimants.take_while(|(other, _)| *other < age).map(|(_, claimant)| claimant.clone()).collect()
     }
 
+    /// The object that has a claim: the oldest of those that make it.
+    pub fn holder(&self, claim: &Claim) -> Option<Claimant> {
+        self.lock().claims.get(claim)?.first().map(|(_, claimant)| claimant.clone())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Index> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -136,6 +136,23 @@ async fn a_tag_that_the_source_does_not_have_is_told_and_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn what_another_mirror_mirrors_already_shares_its_repository() {
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("found-shared").await;
+    let repository = pushed("shared", 440, "1").await;
+    push(&format!("{repository}:2"), 441, SMALL).await;
+    let by_name = format!("source: {{image: docker.io/{repository}}}\ntags: {{names: ['1']}}");
+    namespace.apply::<ImageMirror>("named", &by_name).await;
+    namespace.ready::<ImageMirror>("named").await;
+    pod(&namespace, "two", &format!("{repository}:2")).await;
+    namespace.apply::<ImageMirror>("all", "source: {fromWorkloads: {registries: [docker.io]}}").await;
+    namespace.ready::<ImageMirror>("all").await;
+    let in_ecr = format!("docker.io/{repository}");
+    assert!(stack.digest_in_ecr(&in_ecr, "1").await.is_some() && stack.digest_in_ecr(&in_ecr, "2").await.is_some());
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
 async fn a_mirror_that_is_suspended_or_deleted_takes_those_that_it_made_with_it() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("found-gone").await;

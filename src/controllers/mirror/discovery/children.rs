@@ -13,8 +13,10 @@ use sha2::{Digest as _, Sha256};
 use super::plan::{Names, Plan};
 use crate::api::conditions::Reason;
 use crate::api::{ImageMirror, ImageMirrorSpec, MirrorSource, SYNC_AT, TagSelection, UNUSED_SINCE};
+use crate::controllers::claims::{Claim, Claimant};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
+use crate::controllers::mirror::child::children as repositories;
 use crate::controllers::mirror::is_digest;
 use crate::controllers::mirror::prepare::source_config;
 
@@ -86,6 +88,23 @@ fn child(mirror: &ImageMirror, source: &str, names: &Names, has_credentials: boo
     child
 }
 
+/// Leaves the repositories to others that others have: what several mirrors find is mirrored to one repository, which one of
+/// them makes.
+fn share_repositories(mirror: &mut ImageMirror, holder: impl Fn(&Claim) -> Option<Claimant>) {
+    // In the order of the destinations that have one.
+    let own = repositories(mirror);
+    let destinations = mirror.spec.destinations.iter_mut().filter(|destination| destination.create_repository);
+    for (destination, own) in destinations.zip(own) {
+        let has_other = Claim::of(&own)
+            .and_then(|claim| holder(&claim))
+            .is_some_and(|holder| Some(holder.namespace) != own.namespace() || holder.name != own.name_any());
+        if has_other {
+            destination.create_repository = false;
+            destination.repository = None;
+        }
+    }
+}
+
 /// Makes the mirrors what they should be, and deletes those that should not be.
 pub(super) async fn make(
     mirror: &ImageMirror,
@@ -98,7 +117,8 @@ pub(super) async fn make(
     let (mut made, mut to_apply) = (Vec::new(), Vec::new());
     for (source, names) in &plan.mirrors {
         let host = source.split('/').next().unwrap_or_default();
-        let child = child(mirror, source, names, credentials.credentials(host).is_some());
+        let mut child = child(mirror, source, names, credentials.credentials(host).is_some());
+        share_repositories(&mut child, |claim| context.claims.holder(claim));
         match present.get(source).filter(|present| is_as(present, &child)) {
             Some(present) => made.push(present.clone()),
             None => to_apply.push(apply(mirror, context, &api, child)),
@@ -187,6 +207,24 @@ mod tests {
         assert_eq!((spec.tags.min_age.as_deref(), spec.prune, spec.platforms.is_some()), (Some("72h"), true, true));
         assert!(is_child_of(&child, &parent()));
         assert_eq!(child.annotations().len(), 0);
+    }
+
+    #[test]
+    fn a_repository_that_another_object_has_is_left_to_it() {
+        let of = |holder: Option<Claimant>| {
+            let mut child = child(&parent(), "docker.io/library/nginx", &names(&[("1", None)]), false);
+            share_repositories(&mut child, |claim| {
+                holder.clone().filter(|_| claim.repository == "docker.io/library/nginx")
+            });
+            child
+        };
+        assert!(of(None).spec.destinations[0].create_repository);
+        let own = &repositories(&of(None))[0];
+        let claimant = |namespace: &str, name: String| Some(Claimant { namespace: namespace.to_owned(), name });
+        assert!(of(claimant("team-a", own.name_any())).spec.destinations[0].create_repository);
+        for other in [claimant("team-b", own.name_any()), claimant("team-a", "other".to_owned())] {
+            assert!(!of(other).spec.destinations[0].create_repository);
+        }
     }
 
     #[test]
