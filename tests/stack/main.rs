@@ -14,6 +14,7 @@ mod lifecycle;
 mod login;
 mod mirror;
 mod mirror_discovery;
+mod mirror_midway;
 mod mirror_prune;
 mod mirror_selection;
 mod moto;
