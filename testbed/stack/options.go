@@ -70,13 +70,15 @@ func parseUp(command string, args []string) (options, error) {
 	flags.StringVar(&o.node, "node", nodeAuto, "start a node: auto (where the machine allows it), off, require")
 	flags.StringVar(&o.chart, "chart", filepath.Join(where.root, "charts", "ecr-operator"), "`directory` of the Helm chart whose RBAC the operator runs under")
 	flags.StringVar(&o.crds, "crds", filepath.Join(where.root, "crds"), "`directory` of the CustomResourceDefinitions")
-	flags.Var((*listFlag)(&o.iamPolicies), "iam-policy", "policy document `file` that says what the operator may do in AWS; may be repeated (default docs/iam/operator-policy.json)")
+	flags.Var((*listFlag)(&o.iamPolicies), "iam-policy", "policy document `file` that says what the operator may do in AWS; may be repeated (default those of docs/iam for the operator, registry settings and pruning)")
 	flags.BoolVar(&o.moto, "moto", false, "start moto_server too, a second implementation of ECR's API")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
 	if len(o.iamPolicies) == 0 {
-		o.iamPolicies = []string{filepath.Join(where.root, "docs", "iam", "operator-policy.json")}
+		for _, name := range []string{"operator", "registry-settings", "prune"} {
+			o.iamPolicies = append(o.iamPolicies, filepath.Join(where.root, "docs", "iam", name+"-policy.json"))
+		}
 	}
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
