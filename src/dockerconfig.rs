@@ -40,22 +40,24 @@ struct Entry {
 impl DockerConfig {
     /// Reads a docker config.
     pub fn parse(json: &[u8]) -> Result<Self, DockerConfigError> {
-        let document: Document = serde_json::from_slice(json).map_err(|_| DockerConfigError::Syntax)?;
-        let mut credentials = BTreeMap::new();
-        for (key, entry) in document.auths {
-            if let Some(found) =
-                credentials_of(entry.auth.as_deref(), entry.username.as_deref(), entry.password.as_deref())?
-            {
-                credentials.insert(host_of(&key), found);
-            }
-        }
-        Ok(Self(credentials))
+        let entries = entries(json)?.into_iter();
+        Ok(Self(entries.filter_map(|(key, credentials)| Some((host_of(&key), credentials?))).collect()))
     }
 
     /// The credentials for a registry's host, as image names write it.
     pub fn credentials(&self, host: &str) -> Option<&Credentials> {
         self.0.get(host)
     }
+}
+
+/// The entries of a docker config, by the keys that it has. Those without a user and a password have no credentials.
+pub(crate) fn entries(json: &[u8]) -> Result<Vec<(String, Option<Credentials>)>, DockerConfigError> {
+    let document: Document = serde_json::from_slice(json).map_err(|_| DockerConfigError::Syntax)?;
+    let entry = |(key, Entry { auth, username, password })| {
+        let credentials = credentials_of(auth.as_deref(), username.as_deref(), password.as_deref())?;
+        Ok((key, credentials))
+    };
+    document.auths.into_iter().map(entry).collect()
 }
 
 /// The user and the password of an entry; none if it has neither.

@@ -1,5 +1,7 @@
 //! What is counted, in the names that the docs list.
 
+mod pull_secrets;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use pull_secrets::PullSecrets;
+pub use pull_secrets::Tally;
 
 /// Labels of a finished reconcile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,7 +56,8 @@ pub struct Metrics {
     mirrors: Family<State, Gauge>,
     mirror_images: Family<State, Gauge>,
     mirror_behind: Gauge<f64, AtomicU64>,
-    pull_secrets: Family<Outcome, Counter>,
+    pull_secret_writes: Family<Outcome, Counter>,
+    pull_secrets: PullSecrets,
     aws_calls: Family<AwsCall, Counter>,
 }
 
@@ -67,7 +73,8 @@ impl Metrics {
             mirrors: Family::default(),
             mirror_images: Family::default(),
             mirror_behind: Gauge::default(),
-            pull_secrets: Family::default(),
+            pull_secret_writes: Family::default(),
+            pull_secrets: PullSecrets::default(),
             aws_calls: Family::default(),
         };
         let ours = registry.sub_registry_with_prefix("ecr_operator");
@@ -83,7 +90,12 @@ impl Metrics {
             "Since when the mirror that is behind longest is not ready, or its look overdue",
             metrics.mirror_behind.clone(),
         );
-        ours.register("pull_secret_writes", "Pull secrets that were written, by why", metrics.pull_secrets.clone());
+        ours.register(
+            "pull_secret_writes",
+            "Pull secrets that were written, by why",
+            metrics.pull_secret_writes.clone(),
+        );
+        ours.register_collector(Box::new(metrics.pull_secrets.clone()));
         ours.register(
             "aws_calls",
             "Requests to AWS, each try counted, by service and action",
@@ -131,7 +143,12 @@ impl Metrics {
 
     /// A pull secret was written.
     pub fn pull_secret_written(&self, why: &'static str) {
-        self.pull_secrets.get_or_create(&Outcome { outcome: why }).inc();
+        self.pull_secret_writes.get_or_create(&Outcome { outcome: why }).inc();
+    }
+
+    /// From now on this says what the pull secrets come to.
+    pub fn watch_pull_secrets(&self, look: impl Fn() -> Vec<Tally> + Send + Sync + 'static) {
+        self.pull_secrets.come_from(Box::new(look));
     }
 
     /// A request is sent to AWS.

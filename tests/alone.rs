@@ -2,6 +2,10 @@
 //! Run them with `make test`, which runs them before the others.
 #![allow(clippy::unwrap_used)]
 
+#[path = "alone/instead.rs"]
+mod instead;
+#[path = "alone/pull_secrets.rs"]
+mod pull_secrets;
 mod support;
 
 use std::time::Duration;
@@ -10,7 +14,7 @@ use ecr_operator::api::{EcrPullSecret, EcrRepository, ImageMirror};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use serde_json::json;
-use support::{Stack, env, eventually, message, push, unique};
+use support::{Stack, eventually, message, push, unique};
 
 /// Tests of one binary run side by side; these must not.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -155,31 +159,5 @@ async fn an_operator_that_is_killed_in_the_middle_of_a_copy_ends_it_after_its_re
 
 /// Kills the operator without notice. The stack starts it again, as a kubelet does.
 async fn kill_operator() {
-    let status = support::run("stack", &["status", "--run-dir", &env("RUN_DIR")]).await.unwrap();
-    let running = status.lines().find(|line| line.starts_with("operator ") && line.ends_with("running"));
-    let pid = running.and_then(|line| line.split_whitespace().nth(1)).expect("the operator runs").to_owned();
-    let killed = tokio::process::Command::new("kill").args(["-KILL", &pid]).status().await.unwrap();
-    assert!(killed.success());
-}
-
-#[tokio::test]
-async fn tokens_are_in_secrets_and_nowhere_else() {
-    let _alone = ALONE.lock().await;
-    let stack = Stack::connect().await;
-    let namespace = stack.namespace("canary").await;
-    namespace.apply::<EcrPullSecret>("ecr", "{}").await;
-    namespace.ready::<EcrPullSecret>("ecr").await;
-    let secret = namespace.api::<Secret>().get("ecr").await.unwrap();
-    let config: serde_json::Value = serde_json::from_slice(&secret.data.unwrap()[".dockerconfigjson"].0).unwrap();
-    let password = config["auths"][env("ECR_REGISTRY")]["password"].as_str().unwrap().to_owned();
-    assert!(password.len() > 10);
-    let log = std::fs::read_to_string(format!("{}/logs/operator.log", env("RUN_DIR"))).unwrap();
-    assert!(log.len() > 100 && !log.contains(&password), "the log");
-    for what in ["events", "ecrpullsecrets", "ecrregistries", "imagemirrors", "ecrrepositories"] {
-        let all = support::run("kubectl", &["get", what, "--all-namespaces", "--output", "json"]).await.unwrap();
-        assert!(!all.contains(&password), "{what}");
-    }
-    let metrics = stack.get_text(&env("OPERATOR_METRICS_URL")).await;
-    assert!(metrics.contains("ecr_operator_pull_secret_writes_total") && !metrics.contains(&password));
-    namespace.cleanup().await;
+    instead::signal("-KILL", &instead::stacks_operator().await).await;
 }

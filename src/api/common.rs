@@ -25,6 +25,9 @@ pub const MANAGED_BY: &str = "ecr-operator";
 /// The label key that carries [`MANAGED_BY`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
+/// The label of Secrets whose entries a ClusterEcrPullSecret may hand to every namespace that it selects: `"true"`.
+pub const SHARED_LABEL: &str = "ecr-operator.io/shared";
+
 /// Names an EcrRegistry, which is cluster-scoped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 pub struct RegistryRef {
@@ -44,7 +47,7 @@ impl Default for RegistryRef {
     }
 }
 
-/// Names a Secret in the object's own namespace.
+/// Names a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 pub struct SecretRef {
     /// Name of the Secret.

@@ -94,6 +94,8 @@ pub enum Reason {
     WorkloadsUnreadable,
     /// A Secret of that name exists that the operator did not write.
     SecretNotOwned,
+    /// A Secret that a ClusterEcrPullSecret names does not say that its content may go to other namespaces.
+    SecretNotShared,
     /// Some of the selected namespaces could not be served.
     SomeNamespacesFailed,
     /// A session policy limits the tokens to pulling.
@@ -150,6 +152,7 @@ impl Reason {
             Self::SomeMirrorsFailed => "SomeMirrorsFailed",
             Self::WorkloadsUnreadable => "WorkloadsUnreadable",
             Self::SecretNotOwned => "SecretNotOwned",
+            Self::SecretNotShared => "SecretNotShared",
             Self::SomeNamespacesFailed => "SomeNamespacesFailed",
             Self::SessionPolicy => "SessionPolicy",
             Self::TokenCanPush => "TokenCanPush",

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::controllers::{self, Intervals, Settings};
+use crate::controllers::{self, Intervals, Scope, Settings};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::{self, Health};
@@ -63,6 +63,16 @@ pub(super) struct Args {
     /// pullRole nor credentials.assumeRole.
     #[arg(long, env = "ECR_OPERATOR_REQUIRE_PULL_ONLY", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     require_pull_only: bool,
+
+    /// The namespaces to work in, with commas between them; the operator needs no rights in others. Default: all. Objects
+    /// in other namespaces are not looked at, and a ClusterEcrPullSecret leaves them out.
+    #[arg(long, env = "ECR_OPERATOR_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
+    namespaces: Vec<String>,
+
+    /// Namespace of the Secrets that ClusterEcrPullSecret objects name in additionalSecretRefs. Default: the namespace that
+    /// the operator runs in.
+    #[arg(long, env = "ECR_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAME")]
+    operator_namespace: Option<String>,
 }
 
 /// Reads a duration such as `10m` or `1h30m`.
@@ -95,6 +105,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         mirror_concurrency: args.mirror_concurrency,
         copy_deadline: args.copy_deadline,
         require_pull_only: args.require_pull_only,
+        scope: Scope::of(args.namespaces),
+        operator_namespace: args.operator_namespace,
     };
     let client = kube::Client::try_default().await.context("can't connect to the API server")?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("can't listen on {}", args.listen))?;

@@ -9,6 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Granted, Use, authorise, granted};
+use super::accounts::Accounts;
 use super::audits::Audits;
 use super::claims::Claims;
 use super::events::Events;
@@ -16,6 +17,7 @@ use super::failure::Failure;
 use super::mirror::Copier;
 use super::pull_secret::Stores;
 use super::schedule::{Intervals, Retries};
+use super::scope::Scope;
 use super::watches::Cache;
 use super::workloads::Workloads;
 use crate::api::conditions::Reason;
@@ -41,6 +43,12 @@ pub struct Context {
     pub mirrors: Cache<ImageMirror>,
     /// What pull secrets depend on.
     pub pull_secrets: Stores,
+    /// Service accounts whose `imagePullSecrets` pull secrets are added to.
+    pub accounts: Arc<Accounts>,
+    /// Which namespaces the operator works in.
+    pub scope: Scope,
+    /// The namespace of the Secrets that ClusterEcrPullSecret objects name.
+    pub operator_namespace: String,
     /// Whether tokens that can do more than pull are kept from pull secrets.
     pub require_pull_only: bool,
     /// Which images pods run.

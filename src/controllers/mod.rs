@@ -5,6 +5,7 @@
 //! makes a reconcile an error.
 
 pub(crate) mod access;
+mod accounts;
 mod audits;
 mod claims;
 mod context;
@@ -17,6 +18,7 @@ mod report;
 pub(crate) mod repository;
 mod run;
 mod schedule;
+mod scope;
 mod signals;
 mod sweeps;
 mod watches;
@@ -30,6 +32,7 @@ use kube::{Resource, ResourceExt as _};
 
 pub use run::{Settings, StartError, run};
 pub use schedule::Intervals;
+pub use scope::Scope;
 
 use context::Context;
 use failure::Failure;

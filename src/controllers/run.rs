@@ -10,21 +10,24 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::{Accounts, release_orphans};
 use super::audits::Audits;
 use super::claims::Claims;
 use super::context::Context;
 use super::events::Events;
-use super::pull_secret::{Stores, Verified};
+use super::pull_secret::{Objects, Stores, Verified};
 use super::schedule::{Intervals, Retries};
+use super::scope::{Scope, watch_cluster};
 use super::signals::{Signal, Signals};
 use super::sweeps::sweep_regularly;
 use super::watches::{
-    watch_mirrors, watch_namespaces, watch_objects, watch_registries, watch_repositories, watch_secrets,
+    watch_mirrors, watch_namespaces, watch_pull_secrets, watch_registries, watch_repositories, watch_secrets,
 };
 use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
@@ -53,6 +56,10 @@ pub struct Settings {
     pub copy_deadline: Duration,
     /// Whether tokens that can do more than pull are kept from pull secrets.
     pub require_pull_only: bool,
+    /// Which namespaces are worked in.
+    pub scope: Scope,
+    /// The namespace of the Secrets that ClusterEcrPullSecret objects name, if not the client's own.
+    pub operator_namespace: Option<String>,
 }
 
 /// Why the controllers could not start.
@@ -91,16 +98,22 @@ pub async fn run(
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let cluster =
         namespaces.get_metadata("kube-system").await.map_err(StartError::ClusterIdentity)?.uid().unwrap_or_default();
-    check_crds(&client).await?;
+    let scope = settings.scope.clone();
+    check_crds(&client, &scope).await?;
 
     let signals = Signals::default();
+    let everything = watcher::Config::default();
     let (registries, registry_stream) = watch_registries(client.clone(), signals.clone());
     let claims = Arc::new(Claims::default());
-    let (repositories, repository_stream) = watch_repositories(client.clone(), signals.clone(), claims.clone());
-    let (mirrors, mirror_stream) = watch_mirrors(client.clone(), signals.clone());
-    let (pull_secrets, pull_secret_stream) = watch_objects::<EcrPullSecret>(client.clone());
-    let (cluster_pull_secrets, cluster_pull_secret_stream) = watch_objects::<ClusterEcrPullSecret>(client.clone());
-    let (secret_store, secret_watch) = watch_secrets(client.clone(), signals.clone());
+    let (repositories, repository_stream) =
+        watch_repositories(scope.watch(&client, &everything), signals.clone(), claims.clone());
+    let (mirrors, mirror_stream) = watch_mirrors(scope.watch(&client, &everything), signals.clone());
+    let (accounts, account_watch) = Accounts::new(client.clone(), scope.clone(), signals.clone());
+    let (pull_secrets, pull_secret_stream) =
+        watch_pull_secrets::<EcrPullSecret>(scope.watch(&client, &everything), accounts.clone());
+    let (cluster_pull_secrets, cluster_pull_secret_stream) =
+        watch_pull_secrets::<ClusterEcrPullSecret>(watch_cluster(&client), accounts.clone());
+    let (secret_store, secret_watch) = watch_secrets(&client, &scope, signals.clone());
     let (namespace_store, namespace_watch) = watch_namespaces(client.clone(), signals.clone());
     let (events, publish_events) = Events::new(client.clone());
     let context = Arc::new(Context {
@@ -116,7 +129,14 @@ pub async fn run(
             namespaces: namespace_store,
             verified: Verified::default(),
             mints: Mints::default(),
+            objects: Objects { namespaced: pull_secrets.clone(), cluster: cluster_pull_secrets.clone() },
         },
+        accounts,
+        scope: scope.clone(),
+        operator_namespace: settings
+            .operator_namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned()),
         require_pull_only: settings.require_pull_only,
         workloads: Workloads::default(),
         cluster,
@@ -150,6 +170,11 @@ pub async fn run(
             is_about_secret(signal, object)
                 || is_about_registry(signal, &object.spec.registries)
                 || is_about_namespace(signal, object)
+                || is_about_accounts(
+                    signal,
+                    object.metadata.namespace.as_deref(),
+                    object.spec.service_accounts.is_some(),
+                )
         }),
     );
     let cluster_pull_secret_controller =
@@ -158,6 +183,7 @@ pub async fn run(
                 matches!(signal, Signal::Namespace(_))
                     || is_about_secret(signal, object)
                     || is_about_registry(signal, &object.spec.registries)
+                    || is_about_accounts(signal, None, object.spec.service_accounts.is_some())
             }),
         );
 
@@ -177,13 +203,15 @@ pub async fn run(
             health.set_ready(true);
         }
     };
-    let workload_watch = context.workloads.watch(client.clone(), signals.clone());
+    let objects = context.pull_secrets.objects.clone();
+    context.metrics.watch_pull_secrets(move || objects.tally());
+    let workload_watch = context.workloads.watch(client.clone(), scope, signals.clone());
     let watches = {
         let shutdown = shutdown.clone();
         async move {
             tokio::select! {
                 () = shutdown.cancelled_owned() => {}
-                _ = future::join3(secret_watch, namespace_watch, workload_watch) => {}
+                _ = future::join4(secret_watch, namespace_watch, account_watch, workload_watch) => {}
             }
         }
     };
@@ -193,6 +221,7 @@ pub async fn run(
     let publishing = tokio::spawn(publish_events);
     tasks.spawn(watches);
     tasks.spawn(sweep_regularly(context.clone(), signals.clone()));
+    tasks.spawn(release_orphans(context.clone()));
     tasks.spawn(mirror::gauges::keep(context.clone()));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
@@ -210,23 +239,23 @@ pub async fn run(
 }
 
 /// A kind that isn't installed makes its watch fail for ever: better to say so at the start.
-async fn check_crds(client: &Client) -> Result<(), StartError> {
-    async fn check<K>(client: &Client, kind: &'static str) -> Result<(), StartError>
+async fn check_crds(client: &Client, scope: &Scope) -> Result<(), StartError> {
+    async fn check<K>(apis: Vec<Api<K>>, kind: &'static str) -> Result<(), StartError>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
         let limit = kube::api::ListParams::default().limit(1);
-        match Api::<K>::all(client.clone()).list_metadata(&limit).await {
-            Ok(_) => Ok(()),
-            Err(source) => Err(StartError::Crds { kind, source: Box::new(source) }),
+        for api in apis {
+            api.list_metadata(&limit).await.map_err(|source| StartError::Crds { kind, source: Box::new(source) })?;
         }
+        Ok(())
     }
     tokio::try_join!(
-        check::<EcrRegistry>(client, "EcrRegistry"),
-        check::<EcrRepository>(client, "EcrRepository"),
-        check::<ImageMirror>(client, "ImageMirror"),
-        check::<EcrPullSecret>(client, "EcrPullSecret"),
-        check::<ClusterEcrPullSecret>(client, "ClusterEcrPullSecret"),
+        check::<EcrRegistry>(vec![Api::all(client.clone())], "EcrRegistry"),
+        check::<EcrRepository>(scope.apis(client), "EcrRepository"),
+        check::<ImageMirror>(scope.apis(client), "ImageMirror"),
+        check::<EcrPullSecret>(scope.apis(client), "EcrPullSecret"),
+        check::<ClusterEcrPullSecret>(vec![Api::all(client.clone())], "ClusterEcrPullSecret"),
     )
     .map(drop)
 }
@@ -285,6 +314,15 @@ fn is_about_registry<'a>(signal: &Signal, references: impl IntoIterator<Item = &
 
 fn is_about_namespace<K: Resource>(signal: &Signal, object: &K) -> bool {
     matches!(signal, Signal::Namespace(name) if object.meta().namespace.as_ref() == Some(name))
+}
+
+fn is_about_accounts(signal: &Signal, within: Option<&str>, has_accounts: bool) -> bool {
+    match signal {
+        // What was there before may have to go, too.
+        Signal::ServiceAccounts { namespace: None } => true,
+        Signal::ServiceAccounts { namespace: Some(name) } => has_accounts && within.is_none_or(|it| it == name),
+        _ => false,
+    }
 }
 
 fn is_about_secret<K: Resource>(signal: &Signal, object: &K) -> bool {

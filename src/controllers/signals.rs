@@ -26,6 +26,11 @@ pub enum Signal {
     },
     /// The namespace of this name.
     Namespace(String),
+    /// Service accounts.
+    ServiceAccounts {
+        /// Those of this namespace; without it any.
+        namespace: Option<String>,
+    },
     /// An object that another one controls, by the UID of the controlling object.
     Controlled {
         /// UID of the object in control.

@@ -9,14 +9,16 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Predicate, WatchStreamExt as _, predicates};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::accounts::Accounts;
 use super::chain;
 use super::claims::Claims;
+use super::scope::{EventStream, Scope, watch_cluster};
 use super::signals::{Signal, Signals};
 use crate::api::{EcrRegistry, EcrRepository, ImageMirror, MANAGED_BY, MANAGED_BY_LABEL, RELEASE, SYNC_AT};
 
@@ -32,13 +34,13 @@ where
 }
 
 /// The side of a [`Cache`] that tells when it is filled.
-struct Filled(watch::Sender<bool>);
+pub(super) struct Filled(watch::Sender<bool>);
 
 impl<K> Cache<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    fn new(store: Store<K>) -> (Self, Filled) {
+    pub(super) fn new(store: Store<K>) -> (Self, Filled) {
         let (sender, filled) = watch::channel(false);
         (Self { store, filled }, Filled(sender))
     }
@@ -49,11 +51,16 @@ where
         // The sender goes with its watch, when the program stops: nobody needs the answer any more.
         let _ = self.filled.clone().wait_for(|filled| *filled).await;
     }
+
+    /// Whether all objects are there.
+    pub fn is_filled(&self) -> bool {
+        *self.filled.borrow()
+    }
 }
 
 impl Filled {
     /// Takes note of an event that the store has seen.
-    fn observe<K>(&self, event: &Event<K>) {
+    pub(super) fn observe<K>(&self, event: &Event<K>) {
         if matches!(event, Event::InitDone) {
             self.0.send_replace(true);
         }
@@ -62,18 +69,9 @@ impl Filled {
 
 /// The objects of a kind in a store, and a stream of those whose reconcile is due to a change: another spec, another
 /// set of finalizers, deletion, or a new value of an annotation that asks for something. Status writes, ours above all, don't count.
-pub(super) fn watch_objects<K>(
-    client: Client,
-) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    watch_and(client, |_| {})
-}
-
-/// Like [`watch_objects`], and calls `news` for every event when the store shows it.
+/// `news` is called for every event when the store shows it.
 fn watch_and<K>(
-    client: Client,
+    events: EventStream<K>,
     news: impl Fn(&Event<K>) + Send + 'static,
 ) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
 where
@@ -81,8 +79,7 @@ where
 {
     let (store, writer) = reflector::store();
     let (cache, filled) = Cache::new(store);
-    let stream = watcher(Api::<K>::all(client), watcher::Config::default())
-        .default_backoff()
+    let stream = events
         .modify(slim)
         .reflect(writer)
         .inspect_ok(move |event| {
@@ -110,24 +107,24 @@ fn changed<K: Resource>() -> impl Predicate<K> {
     })
 }
 
-/// Like [`watch_objects`], and tells everybody who uses a registry when it changed in any way, its status included.
+/// Like [`watch_and`]: tells everybody who uses a registry when it changed in any way, its status included.
 pub(super) fn watch_registries(
     client: Client,
     signals: Signals,
 ) -> (Cache<EcrRegistry>, impl Stream<Item = Result<EcrRegistry, watcher::Error>> + Send + 'static) {
-    watch_and(client, move |event| {
+    watch_and(watch_cluster(&client), move |event| {
         signal(&signals, event, |registry: &EcrRegistry| Signal::Registry(registry.name_any()))
     })
 }
 
-/// Like [`watch_objects`], keeps the claims, tells who waits for one that was given up, and tells a mirror when one of its
+/// Like [`watch_and`]: keeps the claims, tells who waits for one that was given up, and tells a mirror when one of its
 /// repositories changed in any way, its status included.
 pub(super) fn watch_repositories(
-    client: Client,
+    events: EventStream<EcrRepository>,
     signals: Signals,
     claims: Arc<Claims>,
 ) -> (Cache<EcrRepository>, impl Stream<Item = Result<EcrRepository, watcher::Error>> + Send + 'static) {
-    watch_and(client, move |event| {
+    watch_and(events, move |event| {
         if let Some(claim) = claims.observe(event) {
             signals.send(Signal::Claim(claim));
         }
@@ -135,12 +132,12 @@ pub(super) fn watch_repositories(
     })
 }
 
-/// Like [`watch_objects`], and tells a mirror when one that it made changed in any way, its status included.
+/// Like [`watch_and`]: tells a mirror when one that it made changed in any way, its status included.
 pub(super) fn watch_mirrors(
-    client: Client,
+    events: EventStream<ImageMirror>,
     signals: Signals,
 ) -> (Cache<ImageMirror>, impl Stream<Item = Result<ImageMirror, watcher::Error>> + Send + 'static) {
-    watch_and(client, move |event| signal_controller(&signals, event))
+    watch_and(events, move |event| signal_controller(&signals, event))
 }
 
 /// Tells the object in control of one that changed.
@@ -155,14 +152,33 @@ fn signal_controller<K: Resource>(signals: &Signals, event: &Event<K>) {
     }
 }
 
+/// Like [`watch_and`]: has entries of objects that are gone taken from service accounts.
+pub(super) fn watch_pull_secrets<K>(
+    events: EventStream<K>,
+    accounts: Arc<Accounts>,
+) -> (Cache<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    watch_and(events, move |event| {
+        if matches!(event, Event::Delete(_) | Event::InitDone) {
+            accounts.look_for_orphans();
+        }
+    })
+}
+
 type SecretMetadata = PartialObjectMeta<Secret>;
 
 /// Metadata of the Secrets that the operator wrote.
-pub(super) fn watch_secrets(client: Client, signals: Signals) -> (Cache<SecretMetadata>, impl Future<Output = ()>) {
+pub(super) fn watch_secrets(
+    client: &Client,
+    scope: &Scope,
+    signals: Signals,
+) -> (Cache<SecretMetadata>, impl Future<Output = ()> + use<>) {
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let (store, writer) = reflector::store();
     let (cache, filled) = Cache::new(store);
-    let stream = watcher(Api::<SecretMetadata>::all(client), ours).default_backoff().modify(slim).reflect(writer);
+    let stream = scope.watch::<SecretMetadata>(client, &ours).modify(slim).reflect(writer);
     let watch = drive(stream, move |event| {
         filled.observe(event);
         signal(&signals, event, |secret: &SecretMetadata| Signal::Secret {
@@ -181,8 +197,7 @@ pub(super) fn watch_namespaces(
 ) -> (Cache<NamespaceMetadata>, impl Future<Output = ()>) {
     let (store, writer) = reflector::store();
     let (cache, filled) = Cache::new(store);
-    let stream = watcher(Api::<NamespaceMetadata>::all(client), watcher::Config::default())
-        .default_backoff()
+    let stream = watch_cluster::<NamespaceMetadata>(&client)
         .modify(|object| {
             object.managed_fields_mut().clear();
             object.annotations_mut().clear();
@@ -222,6 +237,62 @@ fn signal<K>(signals: &Signals, event: &Event<K>, of_object: impl Fn(&K) -> Sign
 mod tests {
     use super::*;
     use crate::api::EcrRegistry;
+
+    /// An API server that has nothing of any kind, and the requests that it gets: their URI and what they accept.
+    async fn empty_cluster() -> (Client, tokio::sync::mpsc::UnboundedReceiver<(String, String)>) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (seen, requests) = tokio::sync::mpsc::unbounded_channel();
+        let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
+            let accept = request.headers().get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+            let _ = seen.send((request.uri().to_string(), accept.to_owned()));
+            let list = r#"{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "1"}, "items": []}"#;
+            future::ready(([("content-type", "application/json")], list))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let config = kube::Config::new(url.parse().expect("a URL"));
+        (Client::try_from(config).expect("a client"), requests)
+    }
+
+    #[tokio::test]
+    async fn of_secrets_the_operator_asks_for_metadata_and_for_its_own_only() {
+        for scope in [Scope::All, Scope::of(["a".to_owned(), "b".to_owned()])] {
+            let (client, mut requests) = empty_cluster().await;
+            let (cache, watch) = watch_secrets(&client, &scope, Signals::default());
+            let watching = tokio::spawn(watch);
+            cache.filled().await;
+            let mut paths = std::collections::BTreeSet::new();
+            // A list and the watch after it, of each namespace.
+            for _ in 0..2 * if scope == Scope::All { 1 } else { 2 } {
+                let (uri, accept) = requests.recv().await.expect("a request");
+                assert!(uri.contains("labelSelector=app.kubernetes.io%2Fmanaged-by%3Decr-operator"), "{uri}");
+                assert!(accept.contains("as=PartialObjectMetadata"), "{accept}");
+                paths.insert(uri.split('?').next().unwrap_or_default().to_owned());
+            }
+            let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+            match scope {
+                Scope::All => assert_eq!(paths, ["/api/v1/secrets"]),
+                Scope::Namespaces(_) => {
+                    assert_eq!(paths, ["/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets"])
+                }
+            }
+            watching.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn service_accounts_are_not_read_before_somebody_asks_but_for_one_that_was_changed() {
+        let (client, mut requests) = empty_cluster().await;
+        let (_accounts, watch) = Accounts::new(client, Scope::All, Signals::default());
+        let watching = tokio::spawn(watch);
+        let (uri, accept) = requests.recv().await.expect("a request");
+        assert!(uri.contains("limit=1") && uri.contains("labelSelector=ecr-operator.io%2Fpull-secret"), "{uri}");
+        assert!(accept.contains("as=PartialObjectMetadata"), "{accept}");
+        let more = tokio::time::timeout(std::time::Duration::from_millis(200), requests.recv()).await;
+        assert!(more.is_err(), "{more:?}");
+        watching.abort();
+    }
 
     #[tokio::test]
     async fn all_who_wait_are_woken() {

@@ -128,6 +128,41 @@ fn directories_are_read_with_all_that_is_below() {
 }
 
 #[test]
+fn rules_about_pull_secrets_are_checked() {
+    let object = |kind: &str, spec: &str| format!("{HEAD}kind: {kind}\nmetadata: {{name: pull}}\nspec: {spec}\n");
+    for (kind, spec, words) in [
+        ("ClusterEcrPullSecret", "{}", "namespaceSelector is needed unless namespaces.names has some"),
+        ("ClusterEcrPullSecret", "{namespaces: {exclude: [a]}}", "namespaceSelector is needed"),
+        ("ClusterEcrPullSecret", "{namespaceSelector: {}, namespaces: {}}", "give names, exclude, or both"),
+        ("ClusterEcrPullSecret", "{namespaces: {names: [a, b], exclude: [b]}}", "in names and in exclude"),
+        ("ClusterEcrPullSecret", "{namespaces: {names: ['team-*']}}", "namespaces.exclude takes wildcards"),
+        (
+            "ClusterEcrPullSecret",
+            "{namespaceSelector: {}, namespaces: {exclude: ['A']}}",
+            "namespaces.exclude: a pattern",
+        ),
+        ("EcrPullSecret", "{serviceAccounts: {}}", "serviceAccounts: give names, a selector, or both"),
+        ("EcrPullSecret", "{serviceAccounts: {names: ['']}}", "serviceAccounts.names"),
+        ("EcrPullSecret", "{secretName: a, additionalSecretRefs: [{name: a}]}", "can't be one of those"),
+        ("EcrPullSecret", "{additionalHosts: [Ipv6]}", "additionalHosts"),
+    ] {
+        let error = refusal(&object(kind, spec));
+        assert!(error.contains(words), "{kind} {spec}: {error}");
+    }
+    for (kind, spec) in [
+        ("ClusterEcrPullSecret", "{namespaces: {names: [a, b], exclude: ['b?', 'c*']}}"),
+        ("ClusterEcrPullSecret", "{namespaceSelector: {}, namespaces: {exclude: ['kube-*']}}"),
+        (
+            "EcrPullSecret",
+            "{serviceAccounts: {selector: {}}, additionalHosts: [Standard, Fips, DualStack, DualStackFips]}",
+        ),
+        ("EcrPullSecret", "{secretName: a, additionalSecretRefs: [{name: b}]}"),
+    ] {
+        assert!(parsed(&object(kind, spec)).is_ok(), "{kind} {spec}: {:?}", parsed(&object(kind, spec)));
+    }
+}
+
+#[test]
 fn the_examples_are_accepted() {
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
     if let Err(error) = read(&[examples.join("eks"), examples.join("quickstart")], "default") {

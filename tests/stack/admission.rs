@@ -249,15 +249,47 @@ async fn bad_pull_secrets_are_refused() {
         ("{secretName: ''}", &["spec.secretName"]),
         ("{repositories: []}", &["spec.repositories"]),
         ("{repositories: ['Team/*']}", &["spec.repositories", "{namespace} for the namespace"]),
+        ("{additionalHosts: [Ipv6]}", &["spec.additionalHosts", "DualStack"]),
+        ("{additionalHosts: [Fips, Fips]}", &["spec.additionalHosts", "Duplicate"]),
+        ("{additionalSecretRefs: [{}]}", &["spec.additionalSecretRefs", "name"]),
+        ("{additionalSecretRefs: [{name: a}, {name: a}]}", &["spec.additionalSecretRefs", "Duplicate"]),
+        ("{secretName: a, additionalSecretRefs: [{name: a}]}", &["additionalSecretRefs", "made from"]),
+        ("{serviceAccounts: {}}", &["spec.serviceAccounts", "names, a selector, or both"]),
+        ("{serviceAccounts: {names: []}}", &["spec.serviceAccounts.names"]),
+        ("{serviceAccounts: {names: [Default]}}", &["spec.serviceAccounts.names", "lower-case"]),
     ])
     .await;
     refused::<ClusterEcrPullSecret>(&[
-        ("{}", &["spec.namespaceSelector", "Required"]),
+        ("{}", &["namespaceSelector is needed", "every namespace"]),
+        ("{namespaces: {exclude: [a]}}", &["namespaceSelector is needed"]),
+        ("{namespaceSelector: {}, namespaces: {}}", &["spec.namespaces", "names, exclude, or both"]),
+        ("{namespaces: {names: []}}", &["spec.namespaces.names"]),
+        ("{namespaces: {names: ['team-*']}}", &["spec.namespaces.names", "namespaces.exclude takes wildcards"]),
+        ("{namespaces: {names: [a], exclude: [a]}}", &["spec.namespaces", "in names and in exclude"]),
+        ("{namespaceSelector: {}, namespaces: {exclude: ['a/b']}}", &["spec.namespaces.exclude", "wildcards"]),
+        ("{namespaceSelector: {}, serviceAccounts: {}}", &["spec.serviceAccounts", "names, a selector, or both"]),
         ("{namespaceSelector: {}, registries: []}", &["spec.registries"]),
         (
             "{namespaceSelector: {}, repositories: ['{name}/*']}",
             &["spec.repositories", "{namespace} for the namespace"],
         ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn good_pull_secrets_are_accepted() {
+    accepted::<EcrPullSecret>(&[
+        "{}",
+        "{secretName: pull, additionalHosts: [Standard, Fips, DualStack, DualStackFips], additionalSecretRefs: [{name: dockerhub}]}",
+        "{serviceAccounts: {names: [default], selector: {matchLabels: {builds: 'true'}}}}",
+        "{serviceAccounts: {selector: {}}}",
+    ])
+    .await;
+    accepted::<ClusterEcrPullSecret>(&[
+        "{namespaceSelector: {}}",
+        "{namespaces: {names: [ci]}}",
+        "{namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}, namespaces: {names: [ci], exclude: ['kube-*', 'x?']}}",
     ])
     .await;
 }

@@ -57,6 +57,18 @@ impl Stack {
         Namespace { stack: self, name }
     }
 
+    /// A namespace of this name, which nobody else uses.
+    pub async fn namespace_called(&self, name: &str) -> Namespace<'_> {
+        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        self.all::<KubeNamespace>().create(&PostParams::default(), &namespace).await.expect("the namespace is created");
+        Namespace { stack: self, name: name.to_owned() }
+    }
+
+    /// A namespace that is there already. It is not to be cleaned up.
+    pub fn namespace_of_others(&self, name: &str) -> Namespace<'_> {
+        Namespace { stack: self, name: name.to_owned() }
+    }
+
     /// An API over all namespaces, or of a kind without any.
     pub fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.client.clone())

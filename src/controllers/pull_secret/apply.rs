@@ -10,10 +10,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
+use super::Wanted;
 use super::document::{Document, fingerprint};
 use super::observe::{DATA_KEY, EXPIRES_AT, FINGERPRINT, HOSTS, RENEW_AT, RIGHTS, cannot};
 use super::plan::{self, Because, Decision};
-use super::{CONCURRENT_WRITES, Wanted};
+use super::serve::CONCURRENT_WRITES;
+use super::status::rounded;
 use crate::api::conditions::Reason;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::controllers::context::Context;
@@ -46,7 +48,7 @@ pub(super) async fn apply(
     decision: Decision,
     content: Content<'_>,
 ) -> Result<Life, Failure> {
-    let present = match &decision {
+    let (present, outdated) = match &decision {
         Decision::Keep(life) => {
             return Ok(Life { expires_at: life.expires_at, renew_at: life.renew_at, not_renewed: None });
         }
@@ -59,8 +61,10 @@ pub(super) async fn apply(
                 ),
             ));
         }
-        Decision::Create => None,
-        Decision::Update { because: _, present } => present.clone(),
+        Decision::Create => (None, None),
+        // A token for other rights than it is to have does not do, however long it lives.
+        Decision::Update { because: Because::OtherRights, present } => (None, present.clone()),
+        Decision::Update { because: Because::Due | Because::Edited, present } => (present.clone(), None),
     };
     let document = match content.document {
         Some(Ok(document)) => Ok(document),
@@ -74,12 +78,25 @@ pub(super) async fn apply(
         },
         Err(failure) => Err(failure),
     };
-    match (written, present) {
-        (Err(failure), Some(life)) => {
+    match (written, present, outdated) {
+        (Err(failure), Some(life), _) => {
             Ok(Life { expires_at: life.expires_at, renew_at: life.renew_at, not_renewed: Some(failure) })
         }
-        (outcome, _) => outcome,
+        (Err(failure), None, Some(life)) => Err(still_outdated(failure, wanted, namespace, life.expires_at)),
+        (outcome, ..) => outcome,
     }
+}
+
+/// What it means that a Secret could not be given what it is to have now. It stays: what it has was handed out already and
+/// can't be taken back, and pods go on with what they may still use.
+fn still_outdated(failure: Failure, wanted: &Wanted, namespace: &str, expires_at: Timestamp) -> Failure {
+    let Failure { reason, message, retry } = failure;
+    let message = format!(
+        "Secret {namespace}/{} still has what it was to have before, good until {}, and could not be replaced: {message}",
+        wanted.secret_name,
+        rounded(expires_at)
+    );
+    Failure { reason, message, retry }
 }
 
 async fn write(
@@ -173,4 +190,21 @@ pub(super) async fn remove_left_over(context: &Context, wanted: &Wanted) -> Resu
         }
     }
     first_failure.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::failure::Retry;
+    use crate::controllers::pull_secret::status::tests::wanted;
+
+    #[test]
+    fn a_secret_with_what_it_was_to_have_before_is_told_with_the_time_until_when_it_works() {
+        let denied = Failure::stalled(Reason::AccessDenied, "AWS says no");
+        let told = still_outdated(denied, &wanted(), "team-a", Timestamp::from_second(43_200).expect("in range"));
+        assert_eq!((told.reason, told.retry), (Reason::AccessDenied, Retry::Stalled));
+        for words in ["team-a/pull", "to have before", "good until 1970-01-01T12:00:00Z", "AWS says no"] {
+            assert!(told.message.contains(words), "{words}: {told}");
+        }
+    }
 }

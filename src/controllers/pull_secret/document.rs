@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use k8s_openapi::jiff::Timestamp;
+use oci_copy::Credentials;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -27,12 +28,18 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// The content for these tokens, by host. There is at least one.
-    pub(super) fn new(tokens: &BTreeMap<String, Arc<Token>>, late: Option<Failure>) -> Self {
-        let auths: serde_json::Map<_, _> = tokens
-            .iter()
-            .map(|(host, token)| {
-                let Token { username, password, issued_at: _, expires_at: _ } = token.as_ref();
+    /// The content for these tokens, by host, and for others' credentials. There is at least one token, and no other entry
+    /// takes its place.
+    pub(super) fn new(
+        tokens: &BTreeMap<String, Arc<Token>>,
+        additional: &BTreeMap<String, Credentials>,
+        late: Option<Failure>,
+    ) -> Self {
+        let others = additional.iter().map(|(key, it)| (key, it.username.as_str(), it.password.as_str()));
+        let ours = tokens.iter().map(|(host, token)| (host, token.username.as_str(), token.password.as_str()));
+        let auths: serde_json::Map<_, _> = others
+            .chain(ours)
+            .map(|(host, username, password)| {
                 let auth = BASE64.encode(format!("{username}:{password}"));
                 (host.clone(), json!({ "username": username, "password": password, "auth": auth }))
             })
@@ -76,7 +83,7 @@ mod tests {
     fn every_host_has_its_own_credentials_in_both_forms() {
         let tokens =
             BTreeMap::from([("b.example".to_owned(), token("two", 0)), ("a.example".to_owned(), token("one", 60))]);
-        let document = Document::new(&tokens, None);
+        let document = Document::new(&tokens, &BTreeMap::new(), None);
         let config: serde_json::Value = serde_json::from_str(&document.dockerconfigjson).expect("JSON");
         assert_eq!(config["auths"]["a.example"]["password"], "one");
         assert_eq!(config["auths"]["b.example"]["auth"], BASE64.encode("AWS:two"));
@@ -84,9 +91,20 @@ mod tests {
     }
 
     #[test]
+    fn others_credentials_stand_beside_the_tokens_and_never_in_their_place() {
+        let tokens = BTreeMap::from([("b.example".to_owned(), token("two", 0))]);
+        let others = ["a.example", "b.example"].map(|key| (key.to_owned(), Credentials::new("user", "theirs"))).into();
+        let document = Document::new(&tokens, &others, None);
+        let config: serde_json::Value = serde_json::from_str(&document.dockerconfigjson).expect("JSON");
+        assert_eq!(config["auths"]["a.example"]["auth"], BASE64.encode("user:theirs"));
+        assert_eq!(config["auths"]["b.example"]["password"], "two");
+        assert_eq!(document.hosts, ["b.example"], "those that it has tokens for");
+    }
+
+    #[test]
     fn the_oldest_token_says_how_long_the_secret_is_good_for() {
         let tokens = BTreeMap::from([("a".to_owned(), token("one", 3600)), ("b".to_owned(), token("two", 0))]);
-        let document = Document::new(&tokens, None);
+        let document = Document::new(&tokens, &BTreeMap::new(), None);
         assert_eq!(document.expires_at.as_second(), 12 * 3600);
         let due = document.renew_at("seed").as_second();
         assert!((6 * 3600..7 * 3600).contains(&due), "{due}");

@@ -1,46 +1,45 @@
 //! EcrPullSecret and ClusterEcrPullSecret: one dockerconfigjson Secret in each namespace that shall have it, kept fresh.
 
+mod additional;
 mod apply;
 mod document;
 mod fresh;
+mod namespaces;
 mod observe;
 mod plan;
 mod rights;
+mod serve;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::{PartialObjectMeta, Selector, SelectorExt as _};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
+use super::accounts::Chosen;
 use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
+use super::scope::Scope;
 use super::watches::Cache;
 use super::{Error, next};
-use crate::api::conditions::Reason;
-use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, HasStatus, PullSecretStatus, RegistryRef};
-use crate::ecr::{Ecr, Mints};
-use apply::Content;
-use document::Document;
+use crate::api::{
+    AdditionalHost, ClusterEcrPullSecret, EcrPullSecret, HasStatus, PullSecretStatus, RegistryRef, ServiceAccounts,
+};
+use crate::ecr::Mints;
+use crate::metrics::Tally;
+use additional::Origin;
+use namespaces::Selection;
 pub use observe::Verified;
-use plan::Decision;
-use rights::{Asker, Grant, Place, Rights};
+use serve::{Served, serve};
 
-/// How many namespaces are written to at once.
-const CONCURRENT_WRITES: usize = 16;
-
-/// How many tokens are asked for at once.
-const CONCURRENT_MINTS: usize = 8;
-
-/// Metadata of the cluster's objects that pull secrets depend on.
+/// What pull secrets depend on: themselves, the metadata of what they write and where, and tokens.
 pub struct Stores {
     /// The Secrets that the operator wrote.
     pub secrets: Cache<PartialObjectMeta<Secret>>,
@@ -50,44 +49,64 @@ pub struct Stores {
     pub verified: Verified,
     /// Tokens by what they are good for.
     pub mints: Mints,
+    /// All pull secrets.
+    pub objects: Objects,
+}
+
+/// All objects of both kinds.
+#[derive(Clone)]
+pub struct Objects {
+    /// Those of one namespace each.
+    pub namespaced: Cache<EcrPullSecret>,
+    /// Those of many.
+    pub cluster: Cache<ClusterEcrPullSecret>,
+}
+
+impl Objects {
+    /// What they come to, by what their statuses say.
+    pub(super) fn tally(&self) -> Vec<Tally> {
+        let (namespaced, cluster) = (self.namespaced.store.state(), self.cluster.store.state());
+        vec![
+            status::tally("EcrPullSecret", namespaced.iter().filter_map(|object| object.status.as_ref())),
+            status::tally("ClusterEcrPullSecret", cluster.iter().filter_map(|object| object.status.as_ref())),
+        ]
+    }
 }
 
 /// What both kinds come down to.
 #[derive(Clone)]
 struct Wanted {
     registries: Vec<RegistryRef>,
+    additional_hosts: Vec<AdditionalHost>,
     repositories: Option<Vec<String>>,
+    additional: Origin,
+    accounts: Option<Chosen>,
     secret_name: String,
     owner: OwnerReference,
     namespaces: BTreeSet<String>,
-}
-
-/// What a reconcile came to.
-struct Served {
-    /// When the first token expires, over all Secrets that are there.
-    expires_at: Option<Timestamp>,
-    /// When the first Secret is due to be renewed.
-    renew_at: Option<Timestamp>,
-    /// Namespaces that have the Secret.
-    namespaces: usize,
-    /// Why Secrets that are due, and still work, could not be renewed.
-    not_renewed: Option<Failure>,
-    /// Namespaces that could not be served, and why.
-    failed: BTreeMap<String, Failure>,
-    /// EcrRegistry objects whose tokens can do more than pull.
-    can_push: Vec<String>,
+    /// How many more namespaces are selected, in which the operator does not work.
+    out_of_scope: usize,
 }
 
 /// Reconciles one EcrPullSecret.
 pub(super) async fn reconcile(object: Arc<EcrPullSecret>, context: Arc<Context>) -> Result<Action, Error> {
-    let wanted = Wanted {
-        registries: object.spec.registries.clone(),
-        repositories: object.spec.repositories.clone(),
-        secret_name: object.spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
+    let spec = &object.spec;
+    let wanted = chosen(spec.service_accounts.as_ref()).map(|accounts| Wanted {
+        registries: spec.registries.clone(),
+        additional_hosts: spec.additional_hosts.clone(),
+        repositories: spec.repositories.clone(),
+        additional: Origin {
+            namespace: object.namespace().unwrap_or_default(),
+            must_be_shared: false,
+            secrets: spec.additional_secret_refs.clone(),
+        },
+        accounts,
+        secret_name: spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
         owner: owner_of(object.as_ref()),
         namespaces: object.namespace().into_iter().collect(),
-    };
-    serve_and_report(object.as_ref(), &context, Ok(wanted)).await
+        out_of_scope: 0,
+    });
+    serve_and_report(object.as_ref(), &context, wanted).await
 }
 
 /// Reconciles one ClusterEcrPullSecret.
@@ -96,14 +115,33 @@ pub(super) async fn reconcile_cluster(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     context.pull_secrets.namespaces.filled().await;
-    let wanted = selected_namespaces(&object, &context.pull_secrets.namespaces).map(|namespaces| Wanted {
-        registries: object.spec.registries.clone(),
-        repositories: object.spec.repositories.clone(),
-        secret_name: object.spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
-        owner: owner_of(object.as_ref()),
-        namespaces,
-    });
+    let wanted = wanted_of_cluster(&object, &context);
     serve_and_report(object.as_ref(), &context, wanted).await
+}
+
+fn wanted_of_cluster(object: &ClusterEcrPullSecret, context: &Context) -> Result<Wanted, Failure> {
+    let spec = &object.spec;
+    let selected = selected(&Selection::new(spec)?, &context.pull_secrets.namespaces);
+    let (namespaces, out_of_scope) = within(&context.scope, selected);
+    Ok(Wanted {
+        registries: spec.registries.clone(),
+        additional_hosts: spec.additional_hosts.clone(),
+        repositories: spec.repositories.clone(),
+        additional: Origin {
+            namespace: context.operator_namespace.clone(),
+            must_be_shared: true,
+            secrets: spec.additional_secret_refs.clone(),
+        },
+        accounts: chosen(spec.service_accounts.as_ref())?,
+        secret_name: spec.secret_name.clone().unwrap_or_else(|| object.name_any()),
+        owner: owner_of(object),
+        namespaces,
+        out_of_scope,
+    })
+}
+
+fn chosen(spec: Option<&ServiceAccounts>) -> Result<Option<Chosen>, Failure> {
+    spec.map(Chosen::new).transpose()
 }
 
 fn owner_of<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
@@ -111,21 +149,23 @@ fn owner_of<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
     object.controller_owner_ref(&()).unwrap_or_default()
 }
 
-/// The namespaces that the selector matches, without those that are going away.
-fn selected_namespaces(
-    object: &ClusterEcrPullSecret,
-    namespaces: &Cache<PartialObjectMeta<Namespace>>,
-) -> Result<BTreeSet<String>, Failure> {
-    let selector: Selector = object.spec.namespace_selector.clone().try_into().map_err(|error| {
-        Failure::stalled(Reason::InvalidSpec, format!("spec.namespaceSelector can't be understood: {error}"))
-    })?;
-    Ok(namespaces
-        .store
-        .state()
-        .iter()
-        .filter(|namespace| namespace.metadata.deletion_timestamp.is_none() && selector.matches(namespace.labels()))
-        .map(|namespace| namespace.name_any())
-        .collect())
+/// The namespaces that are selected, without those that are going away.
+fn selected(selection: &Selection, namespaces: &Cache<PartialObjectMeta<Namespace>>) -> BTreeSet<String> {
+    let namespaces = namespaces.store.state();
+    let staying = namespaces.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+    staying
+        .map(|namespace| (namespace.name_any(), namespace))
+        .filter(|(name, namespace)| selection.has(name, namespace.labels()))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Those in which the operator works, and how many others there are.
+fn within(scope: &Scope, selected: BTreeSet<String>) -> (BTreeSet<String>, usize) {
+    let all = selected.len();
+    let within: BTreeSet<_> = selected.into_iter().filter(|name| scope.has(name)).collect();
+    let out_of_scope = all - within.len();
+    (within, out_of_scope)
 }
 
 async fn serve_and_report<K>(object: &K, context: &Context, wanted: Result<Wanted, Failure>) -> Result<Action, Error>
@@ -148,17 +188,24 @@ where
             Ok(next(context, object, &outcome, context.intervals.resync))
         }
         Ok((wanted, served)) => {
-            let outcome = status::outcome(&wanted.secret_name, &served);
-            let status = status::status(&wanted.secret_name, &served, object.meta().generation);
+            let outcome = status::outcome(&wanted, &served);
+            let status = status::status(&wanted, &served, object.meta().generation);
             context.report(object, status, &outcome).await?;
             Ok(match (&outcome, &served.not_renewed) {
                 (Outcome::Ready { .. }, Some(failure)) => super::retry(context, object, failure),
-                _ => {
-                    let until_due = fresh::until_due(served.renew_at, Timestamp::now());
-                    next_turn(context, object, &outcome, until_due)
-                }
+                _ => next_turn(context, object, &outcome, until_next_look(&wanted, &served, context)),
             })
         }
+    }
+}
+
+/// Until the first Secret is due. Nobody tells when a Secret changed that entries are taken from: those are looked at again
+/// on the usual interval.
+fn until_next_look(wanted: &Wanted, served: &Served, context: &Context) -> Duration {
+    let until_due = fresh::until_due(served.renew_at, Timestamp::now());
+    match wanted.additional.secrets.as_slice() {
+        [] => until_due,
+        _ => until_due.min(context.intervals.resync),
     }
 }
 
@@ -176,152 +223,15 @@ where
     }
 }
 
-/// A registry that Secrets have credentials for.
-struct Source {
-    registry: Arc<EcrRegistry>,
-    ecr: Arc<Ecr>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn sources(wanted: &Wanted, context: &Context) -> Result<Vec<Source>, Failure> {
-    let mut sources = Vec::new();
-    for reference in &wanted.registries {
-        let registry = context.registry_object(reference).await?;
-        let ecr = context.connect(&registry).await?;
-        sources.push(Source { registry, ecr });
+    #[test]
+    fn namespaces_in_which_the_operator_does_not_work_are_counted_and_left_out() {
+        let selected = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let scope = Scope::of(["a".to_owned(), "b".to_owned()]);
+        assert_eq!(within(&scope, selected(&["a", "c", "d"])), (selected(&["a"]), 2));
+        assert_eq!(within(&Scope::All, selected(&["a", "c"])), (selected(&["a", "c"]), 0));
     }
-    Ok(sources)
-}
-
-/// What a namespace's Secret is to have credentials for. Of several registries at the same host the first counts; the
-/// namespace must be allowed to use each of them.
-async fn rights_of(namespace: &str, sources: &[Source], wanted: &Wanted, context: &Context) -> Result<Rights, Failure> {
-    let asker = Asker { cluster: &context.cluster, namespace, repositories: wanted.repositories.as_deref() };
-    let mut hosts = BTreeSet::new();
-    let mut grants = Vec::new();
-    for Source { registry, ecr } in sources {
-        let granted = context.granted(registry, namespace).await?;
-        let place = Place { account: &ecr.identity.account_id, region: &ecr.region, endpoints: &ecr.endpoints };
-        let key = rights::key(&registry.spec, &registry.name_any(), place, &granted, asker)?;
-        if hosts.insert(ecr.host.as_str()) {
-            grants.push(Grant { hosts: vec![ecr.host.clone()], key });
-        }
-    }
-    Ok(Rights(grants))
-}
-
-/// Brings the Secret to every wanted namespace, and takes it away everywhere else.
-async fn serve(wanted: &Wanted, context: &Context) -> Result<Served, Failure> {
-    context.pull_secrets.secrets.filled().await;
-    let sources = sources(wanted, context).await?;
-    let can_push: Vec<String> = sources
-        .iter()
-        .filter(|source| !rights::can_be_narrowed(&source.registry.spec))
-        .map(|source| source.registry.name_any())
-        .collect();
-    if let Some(failure) = status::must_not_push(&can_push, wanted.repositories.is_some(), context.require_pull_only) {
-        let nowhere = Wanted { namespaces: BTreeSet::new(), ..wanted.clone() };
-        apply::remove_left_over(context, &nowhere).await?;
-        return Err(failure);
-    }
-
-    let mut allowed = wanted.clone();
-    let mut refused = BTreeMap::new();
-    let mut rights = BTreeMap::new();
-    for namespace in &wanted.namespaces {
-        match rights_of(namespace, &sources, wanted, context).await {
-            Ok(found) => {
-                rights.insert(namespace.clone(), (found.fingerprint(), found));
-            }
-            Err(failure) => {
-                // What may not be used any more is taken away. What is not known yet is left as it is.
-                if failure.reason == Reason::NamespaceNotAllowed {
-                    allowed.namespaces.remove(namespace);
-                }
-                refused.insert(namespace.clone(), failure);
-            }
-        }
-    }
-    let wanted = &allowed;
-
-    let now = Timestamp::now();
-    let to_decide: Vec<_> = rights.iter().map(|(namespace, (of, _))| (namespace.clone(), of.clone())).collect();
-    let mut decisions = stream::iter(to_decide)
-        .map(|(namespace, fingerprint)| async move {
-            let state = observe::observe(context, wanted, &namespace).await;
-            (namespace, state.map(|state| plan::decide(&state, &fingerprint, now)))
-        })
-        .buffer_unordered(CONCURRENT_WRITES)
-        .collect::<Vec<_>>()
-        .await;
-    decisions.sort_by(|a, b| a.0.cmp(&b.0));
-    // AWS is asked only for what somebody needs.
-    let needed: BTreeMap<String, Rights> = decisions
-        .iter()
-        .filter(|(_, decision)| matches!(decision, Ok(Decision::Create | Decision::Update { .. })))
-        .filter_map(|(namespace, _)| rights.get(namespace).cloned())
-        .collect();
-    let documents = documents(needed, &sources, &context.pull_secrets.mints).await;
-
-    let mut served =
-        Served { expires_at: None, renew_at: None, namespaces: 0, not_renewed: None, failed: refused, can_push };
-    let (rights, documents) = (&rights, &documents);
-    let mut outcomes = stream::iter(decisions)
-        .map(|(namespace, decision)| async move {
-            let rights = rights.get(&namespace).map(|(fingerprint, _)| fingerprint.as_str()).unwrap_or_default();
-            let content = Content { rights, document: documents.get(rights) };
-            let outcome = match decision {
-                Ok(decision) => apply::apply(context, wanted, &namespace, decision, content).await,
-                Err(failure) => Err(failure),
-            };
-            (namespace, outcome)
-        })
-        .buffer_unordered(CONCURRENT_WRITES);
-    while let Some((namespace, outcome)) = outcomes.next().await {
-        match outcome {
-            Ok(life) => {
-                served.namespaces += 1;
-                served.expires_at = earliest(served.expires_at, life.expires_at);
-                served.renew_at = earliest(served.renew_at, life.renew_at);
-                served.not_renewed = served.not_renewed.or(life.not_renewed);
-            }
-            Err(failure) => {
-                served.failed.insert(namespace, failure);
-            }
-        }
-    }
-    apply::remove_left_over(context, wanted).await?;
-    Ok(served)
-}
-
-/// The contents for these rights, by their fingerprints. What fails for some holds up no others.
-async fn documents(
-    needed: BTreeMap<String, Rights>,
-    sources: &[Source],
-    mints: &Mints,
-) -> BTreeMap<String, Result<Document, Failure>> {
-    stream::iter(needed)
-        .map(|(fingerprint, rights)| async move {
-            let document = document(&rights, sources, mints).await;
-            (fingerprint, document)
-        })
-        .buffer_unordered(CONCURRENT_MINTS)
-        .collect()
-        .await
-}
-
-async fn document(rights: &Rights, sources: &[Source], mints: &Mints) -> Result<Document, Failure> {
-    let mut tokens = BTreeMap::new();
-    let mut late = None;
-    for Grant { hosts, key } in &rights.0 {
-        let source = sources.iter().find(|source| hosts.contains(&source.ecr.host));
-        let ecr = &source.ok_or_else(|| Failure::transient(Reason::Retrying, "the registries changed"))?.ecr;
-        let minted = mints.token(ecr, key).await.map_err(|error| status::not_minted(key, error))?;
-        late = late.or(minted.late.map(|error| status::not_minted(key, error)));
-        tokens.extend(hosts.iter().map(|host| (host.clone(), minted.token.clone())));
-    }
-    Ok(Document::new(&tokens, late))
-}
-
-fn earliest(a: Option<Timestamp>, b: Timestamp) -> Option<Timestamp> {
-    Some(a.map_or(b, |a| a.min(b)))
 }

@@ -12,6 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::Wanted;
 use super::document::fingerprint;
 use crate::api::conditions::Reason;
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 
@@ -116,6 +117,11 @@ fn state_of_intact(metadata: &ObjectMeta, owner_uid: &str) -> SecretState {
     if !is_ours {
         return SecretState::Foreign;
     }
+    // Without its label the watch does not show it.
+    let is_labelled = metadata.labels.iter().flatten().any(|(key, by)| key == MANAGED_BY_LABEL && by == MANAGED_BY);
+    if !is_labelled {
+        return SecretState::Edited;
+    }
     let time = |key| annotation(metadata, key).and_then(|text| text.parse::<Timestamp>().ok());
     match (annotation(metadata, RIGHTS), time(EXPIRES_AT), time(RENEW_AT)) {
         (Some(rights), Some(expires_at), Some(renew_at)) => {
@@ -135,5 +141,44 @@ pub(super) fn cannot(verb: &str, wanted: &Wanted, namespace: &str, error: &kube:
     match error {
         kube::Error::Api(answer) if answer.code == 403 => Failure::stalled(Reason::AccessDenied, message),
         _ => Failure::transient(Reason::Retrying, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(change: impl Fn(&mut serde_json::Value)) -> SecretState {
+        let mut metadata = json!({
+            "labels": {MANAGED_BY_LABEL: MANAGED_BY},
+            "annotations": {RIGHTS: "a", EXPIRES_AT: "2026-01-01T12:00:00Z", RENEW_AT: "2026-01-01T06:00:00Z"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "k", "name": "n", "uid": "us", "controller": true}],
+        });
+        change(&mut metadata);
+        state_of_intact(&serde_json::from_value(metadata).expect("metadata"), "us")
+    }
+
+    #[test]
+    fn what_belongs_to_the_object_and_has_its_marks_is_intact() {
+        assert!(matches!(state(|_| {}), SecretState::Ours(Life { rights, .. }) if rights == "a"));
+    }
+
+    #[test]
+    fn what_belongs_to_another_or_to_nobody_is_foreign() {
+        assert_eq!(state(|it| it["ownerReferences"][0]["uid"] = "them".into()), SecretState::Foreign);
+        assert_eq!(state(|it| it["ownerReferences"][0]["controller"] = false.into()), SecretState::Foreign);
+        assert_eq!(state(|it| it["ownerReferences"] = json!([])), SecretState::Foreign);
+    }
+
+    #[test]
+    fn a_mark_that_is_taken_away_is_an_edit() {
+        assert_eq!(state(|it| it["labels"] = json!({})), SecretState::Edited);
+        for key in [RIGHTS, EXPIRES_AT, RENEW_AT] {
+            let without =
+                |it: &mut serde_json::Value| drop(it["annotations"].as_object_mut().map(|all| all.remove(key)));
+            assert_eq!(state(without), SecretState::Edited, "{key}");
+        }
     }
 }

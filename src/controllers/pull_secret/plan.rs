@@ -14,7 +14,7 @@ pub(super) enum Decision {
     /// It is ours and gets new content, in place: the kubelet knows a pull secret by its UID.
     Update {
         because: Because,
-        /// What it is good for if the update fails.
+        /// What it is good for as long as the update fails; none if it is good for nothing any more.
         present: Option<Life>,
     },
     /// It is somebody else's.
@@ -39,13 +39,17 @@ pub(super) fn decide(state: &SecretState, rights: &str, now: Timestamp) -> Decis
         SecretState::Foreign => Decision::LeaveAlone,
         SecretState::Edited => Decision::Update { because: Because::Edited, present: None },
         SecretState::Ours(life) if life.rights != rights => {
-            Decision::Update { because: Because::OtherRights, present: None }
+            Decision::Update { because: Because::OtherRights, present: alive(life, now) }
         }
         SecretState::Ours(life) if life.renew_at <= now => {
-            Decision::Update { because: Because::Due, present: (life.expires_at > now).then(|| life.clone()) }
+            Decision::Update { because: Because::Due, present: alive(life, now) }
         }
         SecretState::Ours(life) => Decision::Keep(life.clone()),
     }
+}
+
+fn alive(life: &Life, now: Timestamp) -> Option<Life> {
+    (life.expires_at > now).then(|| life.clone())
 }
 
 /// Whether a Secret is to be written with a token that expires then. Where AWS gave no fresh one, what is there may be as
@@ -92,7 +96,11 @@ mod tests {
     #[test]
     fn other_rights_and_an_edit_are_repaired_at_once() {
         let state = SecretState::Ours(life());
-        assert_eq!(decide(&state, "b", at(0)), Decision::Update { because: Because::OtherRights, present: None });
+        assert_eq!(
+            decide(&state, "b", at(0)),
+            Decision::Update { because: Because::OtherRights, present: Some(life()) }
+        );
+        assert_eq!(decide(&state, "b", at(200)), Decision::Update { because: Because::OtherRights, present: None });
         assert_eq!(
             decide(&SecretState::Edited, "a", at(0)),
             Decision::Update { because: Because::Edited, present: None }

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::document::fingerprint;
 use crate::api::conditions::Reason;
-use crate::api::{EcrRegistrySpec, PullRole as RoleSpec, RenewWithin};
+use crate::api::{AdditionalHost, EcrRegistrySpec, PullRole as RoleSpec, RenewWithin};
 use crate::controllers::access::Granted;
 use crate::controllers::failure::Failure;
-use crate::ecr::host::Partition;
+use crate::ecr::host::{Partition, RegistryHost};
 use crate::ecr::{ApiEndpoints, MintKey, PullRole, pull_policy};
 use crate::globs;
 
@@ -20,6 +20,8 @@ pub(super) struct Rights(pub(super) Vec<Grant>);
 pub(super) struct Grant {
     pub(super) hosts: Vec<String>,
     pub(super) key: MintKey,
+    /// Which of the object's registries gives it.
+    pub(super) source: usize,
 }
 
 /// Where a registry is.
@@ -42,7 +44,7 @@ pub(super) struct Asker<'a> {
 impl Rights {
     /// By which is noticed that a Secret was written for other rights.
     pub(super) fn fingerprint(&self) -> String {
-        let grants = self.0.iter().map(|Grant { hosts, key }| {
+        let grants = self.0.iter().map(|Grant { hosts, key, source: _ }| {
             let MintKey { account, region, endpoints, narrowed } = key;
             let narrowed = narrowed.as_ref().map(|(role, policy)| {
                 let PullRole { arn, external_id, tags, within_session } = role;
@@ -52,6 +54,25 @@ impl Rights {
         });
         fingerprint(json!(grants.collect::<Vec<_>>()).to_string().as_bytes())
     }
+}
+
+/// The hosts that a registry's token is put under: the one that images are named after, and those of ECR's own names that
+/// are asked for.
+pub(super) fn hosts(own: &str, account: &str, region: &str, additional: &[AdditionalHost]) -> Vec<String> {
+    let mut hosts = vec![own.to_owned()];
+    for host in additional {
+        let (fips, dual_stack) = match host {
+            AdditionalHost::Standard => (false, false),
+            AdditionalHost::Fips => (true, false),
+            AdditionalHost::DualStack => (false, true),
+            AdditionalHost::DualStackFips => (true, true),
+        };
+        let host = RegistryHost::new(account, region, fips, dual_stack).to_string();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts
 }
 
 /// Whether the tokens of a registry can be limited to pulling.

@@ -103,7 +103,7 @@ fn other_rights_other_hosts_and_another_role_have_other_fingerprints() {
     let registry = with_pull_role("");
     let rights = |registry: &EcrRegistrySpec, granted: &Granted, host: &str| {
         let key = ask(registry, granted, "a", None).expect("a key");
-        Rights(vec![Grant { hosts: vec![host.to_owned()], key }]).fingerprint()
+        Rights(vec![Grant { hosts: vec![host.to_owned()], key, source: 0 }]).fingerprint()
     };
     let one = rights(&registry, &Granted::All, "host");
     assert_eq!(one, rights(&registry, &Granted::All, "host"));
@@ -115,4 +115,30 @@ fn other_rights_other_hosts_and_another_role_have_other_fingerprints() {
     ] {
         assert_ne!(one, other);
     }
+}
+
+#[test]
+fn a_token_is_put_under_the_hosts_that_are_asked_for_once_each() {
+    use AdditionalHost::{DualStack, DualStackFips, Fips, Standard};
+    let own = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+    let names = |own: &str, region: &str, more: &[AdditionalHost]| hosts(own, "123456789012", region, more);
+    assert_eq!(names(own, "eu-west-1", &[]), [own]);
+    assert_eq!(
+        names(own, "eu-west-1", &[Standard, Fips, DualStack, DualStackFips]),
+        [
+            own,
+            "123456789012.dkr.ecr-fips.eu-west-1.amazonaws.com",
+            "123456789012.dkr-ecr.eu-west-1.on.aws",
+            "123456789012.dkr-ecr-fips.eu-west-1.on.aws",
+        ]
+    );
+    assert_eq!(
+        names("registry.internal:5000", "cn-north-1", &[Standard, DualStack]),
+        [
+            "registry.internal:5000",
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+            "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+        ],
+        "by the region's partition, beside an endpoint of one's own"
+    );
 }

@@ -3,33 +3,54 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::Served;
+use super::Wanted;
+use super::serve::Served;
 use crate::api::conditions::{PULL_ONLY, Reason};
 use crate::api::{CommonStatus, FailedNamespace, PullSecretStatus};
 use crate::controllers::failure::{Failure, Retry};
-use crate::controllers::report::Outcome;
+use crate::controllers::report::{Outcome, cut};
 use crate::ecr::{EcrError, ErrorKind, MintKey};
+use crate::metrics::Tally;
 
-/// How many failed namespaces the status names.
+/// How many failed namespaces, and how many ignored entries, the status names.
 const NAMED: usize = 20;
 
+/// How long the message about one of them may be, in bytes.
+const LONGEST: usize = 1000;
+
 /// The status after a reconcile.
-pub(super) fn status(secret_name: &str, served: &Served, generation: Option<i64>) -> PullSecretStatus {
+pub(super) fn status(wanted: &Wanted, served: &Served, generation: Option<i64>) -> PullSecretStatus {
+    let failed = served.failed.iter().take(NAMED).map(|(namespace, failure)| FailedNamespace {
+        namespace: namespace.clone(),
+        reason: failure.reason.as_str().to_owned(),
+        message: cut(&failure.message, LONGEST),
+    });
     PullSecretStatus {
         common: CommonStatus { conditions: vec![pull_only(&served.can_push, generation)], ..Default::default() },
-        secret_name: Some(secret_name.to_owned()),
+        secret_name: Some(wanted.secret_name.clone()),
         expires_at: served.expires_at.map(Time),
-        namespaces: Some(i32::try_from(served.namespaces).unwrap_or(i32::MAX)),
-        failed: served
-            .failed
-            .iter()
-            .take(NAMED)
-            .map(|(namespace, failure)| FailedNamespace {
-                namespace: namespace.clone(),
-                message: failure.message.clone(),
-            })
-            .collect(),
+        namespaces: Some(count(served.namespaces.len())),
+        service_accounts: served.accounts.map(count),
+        failed_namespaces: Some(count(served.failed.len())),
+        failed: failed.collect(),
+        ignored_entries: served.ignored.iter().take(NAMED).cloned().collect(),
     }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// What the statuses of a kind come to.
+pub(super) fn tally<'a>(kind: &'static str, statuses: impl Iterator<Item = &'a PullSecretStatus>) -> Tally {
+    let mut tally = Tally { kind, served: 0, failed: 0, expires_at: None };
+    for status in statuses {
+        tally.served += i64::from(status.namespaces.unwrap_or_default());
+        tally.failed += i64::from(status.failed_namespaces.unwrap_or_default());
+        let expires_at = status.expires_at.as_ref().map(|time| time.0);
+        tally.expires_at = [tally.expires_at, expires_at].into_iter().flatten().min();
+    }
+    tally
 }
 
 /// The status after a reconcile that came to nothing: what is known of the Secrets stays, unless they were taken away.
@@ -102,8 +123,9 @@ pub(super) fn not_minted(key: &MintKey, error: EcrError) -> Failure {
     }
 }
 
-/// Ready when every namespace has a Secret that works.
-pub(super) fn outcome(secret_name: &str, served: &Served) -> Outcome {
+/// Ready when every namespace has a Secret that works, with all that is to be in it.
+pub(super) fn outcome(wanted: &Wanted, served: &Served) -> Outcome {
+    let secret_name = &wanted.secret_name;
     if let Some((namespace, failure)) = served.failed.iter().next() {
         let (reason, message) = match served.failed.len() {
             1 => (failure.reason, failure.message.clone()),
@@ -117,8 +139,12 @@ pub(super) fn outcome(secret_name: &str, served: &Served) -> Outcome {
         let soon = served.failed.values().find(|failure| failure.retry == Retry::Backoff);
         return Outcome::Failed(Failure { reason, message, retry: soon.unwrap_or(failure).retry });
     }
+    if let Some(failure) = &served.not_merged {
+        let message = format!("{}; the tokens of ECR are in Secret {secret_name} all the same", failure.message);
+        return Outcome::Failed(Failure { message, ..failure.clone() });
+    }
     let good_until = served.expires_at.map(|time| format!("good until {}", rounded(time))).unwrap_or_default();
-    let message = match (served.namespaces, &served.not_renewed) {
+    let mut message = match (served.namespaces.len(), &served.not_renewed) {
         (0, _) => "no namespace is selected".to_owned(),
         (_, Some(failure)) => {
             format!("Secret {secret_name} is {good_until}, but could not be renewed yet: {}", failure.message)
@@ -126,14 +152,23 @@ pub(super) fn outcome(secret_name: &str, served: &Served) -> Outcome {
         (1, None) => format!("Secret {secret_name} is {good_until}"),
         (count, None) => format!("Secret {secret_name} in {count} namespaces is {good_until}"),
     };
+    if wanted.out_of_scope > 0 {
+        let more = wanted.out_of_scope;
+        message += &format!("; {more} more are selected, in which the operator does not work (--namespaces)");
+    }
+    if !served.ignored.is_empty() {
+        let ignored = served.ignored.len();
+        message +=
+            &format!("; {ignored} of the entries of additionalSecretRefs are left out, see status.ignoredEntries");
+    }
     Outcome::Ready { message }
 }
 
 /// A time without fractions of a second.
-fn rounded(time: Timestamp) -> Timestamp {
+pub(super) fn rounded(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]
 #[path = "status_tests.rs"]
-mod tests;
+pub(super) mod tests;

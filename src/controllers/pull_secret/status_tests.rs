@@ -1,19 +1,36 @@
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::api::IgnoredEntry;
+use crate::controllers::pull_secret::additional::Origin;
 use crate::ecr::PullRole;
+
+/// An object that wants nothing in particular.
+pub(in super::super) fn wanted() -> Wanted {
+    Wanted {
+        registries: Vec::new(),
+        additional_hosts: Vec::new(),
+        repositories: None,
+        additional: Origin { namespace: String::new(), must_be_shared: false, secrets: Vec::new() },
+        accounts: None,
+        secret_name: "pull".into(),
+        owner: Default::default(),
+        namespaces: BTreeSet::new(),
+        out_of_scope: 0,
+    }
+}
 
 fn served(namespaces: usize, failed: &[(&str, Failure)]) -> Served {
     Served {
         expires_at: (namespaces > 0).then(|| Timestamp::from_second(43_200).expect("in range")),
-        renew_at: None,
-        namespaces,
-        not_renewed: None,
+        namespaces: (0..namespaces).map(|n| format!("namespace-{n}")).collect(),
         failed: failed.iter().map(|(name, failure)| ((*name).to_owned(), failure.clone())).collect(),
-        can_push: Vec::new(),
+        ..Served::default()
     }
 }
 
 fn message(served: &Served) -> String {
-    match outcome("pull", served) {
+    match outcome(&wanted(), served) {
         Outcome::Ready { message } => message,
         other => panic!("{other:?}"),
     }
@@ -38,9 +55,11 @@ fn a_secret_that_works_is_ready_also_while_it_can_not_be_renewed() {
 fn one_namespace_that_fails_gives_its_reason_and_several_are_counted() {
     let foreign = Failure::stalled(Reason::SecretNotOwned, "theirs");
     let away = Failure::transient(Reason::Retrying, "away");
-    let Outcome::Failed(one) = outcome("pull", &served(5, &[("a", foreign.clone())])) else { panic!("not ready") };
+    let Outcome::Failed(one) = outcome(&wanted(), &served(5, &[("a", foreign.clone())])) else { panic!("not ready") };
     assert_eq!((one.reason, one.message.as_str(), one.retry), (Reason::SecretNotOwned, "theirs", Retry::Stalled));
-    let Outcome::Failed(two) = outcome("pull", &served(5, &[("a", foreign), ("b", away)])) else { panic!("not ready") };
+    let Outcome::Failed(two) = outcome(&wanted(), &served(5, &[("a", foreign), ("b", away)])) else {
+        panic!("not ready")
+    };
     assert_eq!((two.reason, two.retry), (Reason::SomeNamespacesFailed, Retry::Backoff));
     assert!(two.message.contains("2 namespaces"), "{two}");
 }
@@ -50,14 +69,54 @@ fn the_status_names_a_bounded_number_of_namespaces() {
     let failure = Failure::stalled(Reason::SecretNotOwned, "theirs");
     let names: Vec<String> = (0..100).map(|n| format!("namespace-{n}")).collect();
     let failed: Vec<_> = names.iter().map(|name| (name.as_str(), failure.clone())).collect();
-    assert_eq!(status("pull", &served(0, &failed), None).failed.len(), NAMED);
+    assert_eq!(status(&wanted(), &served(0, &failed), None).failed.len(), NAMED);
+}
+
+#[test]
+fn each_failed_namespace_has_its_reason_and_they_are_counted() {
+    let long = Failure::transient(Reason::Retrying, "x".repeat(5000));
+    let failed = [("a", Failure::stalled(Reason::SecretNotOwned, "theirs")), ("b", long)];
+    let status = status(&wanted(), &served(3, &failed), None);
+    assert_eq!((status.namespaces, status.failed_namespaces), (Some(3), Some(2)));
+    assert_eq!((status.failed[0].namespace.as_str(), status.failed[0].reason.as_str()), ("a", "SecretNotOwned"));
+    assert!(status.failed[1].message.len() <= LONGEST);
+}
+
+#[test]
+fn a_secret_that_can_not_be_merged_in_is_told_and_takes_nothing_from_the_rest() {
+    let not_merged = Some(Failure::stalled(Reason::SecretNotFound, "Secret a/hub does not exist"));
+    let served = Served { not_merged, ..served(2, &[]) };
+    let Outcome::Failed(failure) = outcome(&wanted(), &served) else { panic!("not ready") };
+    assert_eq!((failure.reason, failure.retry), (Reason::SecretNotFound, Retry::Stalled));
+    assert!(failure.message.contains("a/hub") && failure.message.contains("all the same"), "{failure}");
+    assert_eq!(status(&wanted(), &served, None).namespaces, Some(2));
+}
+
+#[test]
+fn entries_that_are_left_out_and_namespaces_out_of_reach_are_told() {
+    let entry = |n| IgnoredEntry { secret_name: "hub".into(), host: format!("{n}.example.com"), message: "no".into() };
+    let served = Served { ignored: (0..30).map(entry).collect(), accounts: Some(4), ..served(2, &[]) };
+    assert!(message(&served).contains("30 of the entries"), "{}", message(&served));
+    let told = status(&wanted(), &served, None);
+    assert_eq!((told.ignored_entries.len(), told.service_accounts), (NAMED, Some(4)));
+    let Outcome::Ready { message } = outcome(&Wanted { out_of_scope: 7, ..wanted() }, &served) else { panic!("ready") };
+    assert!(message.contains("7 more are selected") && message.contains("--namespaces"), "{message}");
+}
+
+#[test]
+fn what_the_statuses_come_to_is_the_sum_and_the_first_expiry() {
+    let at = |second| Timestamp::from_second(second).ok();
+    let with = |expires_at, namespaces| status(&wanted(), &Served { expires_at, ..served(namespaces, &[]) }, None);
+    let statuses = [with(at(300), 2), with(at(200), 3), with(None, 0), PullSecretStatus::default()];
+    let tally = tally("EcrPullSecret", statuses.iter());
+    assert_eq!(tally, Tally { kind: "EcrPullSecret", served: 5, failed: 0, expires_at: at(200) });
 }
 
 #[test]
 fn a_token_that_can_push_is_told_and_what_to_do() {
     let condition = |can_push: &[&str]| {
         let can_push = can_push.iter().map(|name| (*name).to_owned()).collect();
-        status("pull", &Served { can_push, ..served(1, &[]) }, Some(3)).common.conditions.remove(0)
+        status(&wanted(), &Served { can_push, ..served(1, &[]) }, Some(3)).common.conditions.remove(0)
     };
     let can_push = condition(&["default"]);
     assert_eq!((can_push.type_.as_str(), can_push.status.as_str()), ("PullOnly", "False"));
@@ -76,7 +135,7 @@ fn no_token_that_can_push_is_handed_out_where_that_was_ruled_out() {
         let failure = must_not_push(&can_push, narrowed, required).expect("refused");
         assert!(failure.is_stalled() && failure.reason == Reason::TokenCanPush);
         assert!(failure.message.contains(words) && failure.message.contains("spec.pullRole"), "{failure}");
-        let told = failed(status("pull", &served(3, &[]), None), &failure);
+        let told = failed(status(&wanted(), &served(3, &[]), None), &failure);
         assert_eq!((told.namespaces, told.expires_at), (Some(0), None), "they were taken away");
     }
 }

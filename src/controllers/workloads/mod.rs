@@ -12,14 +12,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt as _, future};
 use kube::core::ApiResource;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::runtime::watcher::Event;
+use kube::{Client, ResourceExt as _};
 use tokio::sync::Notify;
 
 use self::index::Index;
 use self::object::{Images, Workload};
 use super::chain;
+use super::scope::Scope;
 use super::signals::{Signal, Signals};
 
 /// The images that workloads use, by repository and by namespace. Cheap to clone.
@@ -117,15 +117,20 @@ impl Workloads {
         std::iter::once(&self.0.pods).chain(&self.0.templates)
     }
 
-    /// Watches the objects of all namespaces, each kind once somebody has asked, and signals when a namespace names an image
-    /// that it did not name before. Never ends.
-    pub(super) fn watch(&self, client: Client, signals: Signals) -> impl Future<Output = ()> + Send + 'static {
+    /// Watches the objects, each kind once somebody has asked, and signals when a namespace names an image that it did not
+    /// name before. Never ends.
+    pub(super) fn watch(
+        &self,
+        client: Client,
+        scope: Scope,
+        signals: Signals,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let count = 1 + self.0.templates.len();
         let watches = (0..count).map(move |kind| {
-            let (shared, client, signals) = (self.0.clone(), client.clone(), signals.clone());
+            let (shared, client, scope, signals) = (self.0.clone(), client.clone(), scope.clone(), signals.clone());
             async move {
                 let watched = if kind == 0 { &shared.pods } else { &shared.templates[kind - 1] };
-                watched.watch(client, signals).await;
+                watched.watch(client, scope, signals).await;
             }
         });
         let watches = future::join_all(watches);
@@ -157,13 +162,12 @@ fn gather<'w, T: Default>(
 }
 
 impl Watched {
-    async fn watch(&self, client: Client, signals: Signals) {
+    async fn watch(&self, client: Client, scope: Scope, signals: Signals) {
         self.wanted.notified().await;
         let kind: Arc<str> = self.resource.kind.as_str().into();
         tracing::info!(%kind, "these objects are watched now, to tell which images are in use");
-        let api: Api<Workload> = Api::all_with(client, &self.resource);
-        let objects = watcher(api, watcher::Config::default()).default_backoff();
-        objects
+        scope
+            .watch_with::<Workload>(&client, &self.resource)
             .for_each(|event| {
                 if let Err(error) = &event {
                     tracing::warn!(%kind, error = %chain(error), "a watch of workloads failed and is started anew");

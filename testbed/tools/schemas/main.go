@@ -1,7 +1,7 @@
 // Command schemas writes the JSON schemas that kubeconform checks manifests against: those of Kubernetes' own kinds,
 // from its OpenAPI document, and those of our kinds, from the CustomResourceDefinitions. So the check needs no network.
 //
-//	schemas -openapi swagger.json -crds FOLDER -out FOLDER
+//	schemas -openapi swagger.json -crds FOLDER,FOLDER -out FOLDER
 //
 // The files are named as kubeconform's `{{.ResourceKind}}{{.KindSuffix}}.json` asks for them, such as
 // deployment-apps-v1.json, and are strict: a field that a kind doesn't have is an error.
@@ -46,7 +46,7 @@ type customResourceDefinition struct {
 
 func main() {
 	openapi := flag.String("openapi", "", "Kubernetes' OpenAPI 2 document (swagger.json)")
-	crds := flag.String("crds", "", "folder with CustomResourceDefinitions (*.yaml)")
+	crds := flag.String("crds", "", "folders with CustomResourceDefinitions (*.yaml), with commas between them")
 	out := flag.String("out", "", "folder to write the schemas to")
 	flag.Parse()
 	if err := run(*openapi, *crds, *out); err != nil {
@@ -66,7 +66,12 @@ func run(openapi, crds, out string) error {
 	if err != nil {
 		return err
 	}
-	return customKinds(crds, metadata, out)
+	for _, folder := range strings.Split(crds, ",") {
+		if err := customKinds(folder, metadata, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kubernetesKinds writes a schema for each kind of the OpenAPI document, and returns that of an object's metadata.
