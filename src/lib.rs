@@ -20,3 +20,4 @@ pub mod plan;
 pub mod registries;
 pub mod server;
 pub mod telemetry;
+pub mod verify;

@@ -66,6 +66,8 @@ pub enum Reason {
     PlatformNotFound,
     /// The Secret that `credentialsSecretRef` names is missing or can't be read.
     SecretNotFound,
+    /// A ConfigMap that the spec names is missing or hasn't got the key.
+    ConfigMapNotFound,
     /// The source registry refuses the credentials.
     SourceUnauthorized,
     /// The registry's pull limit is used up.
@@ -82,6 +84,10 @@ pub enum Reason {
     LifecycleConflict,
     /// A digest was let through before its `minAge`. Of events only.
     Released,
+    /// The image has no signature, and `verify` asks for one.
+    SignatureNotFound,
+    /// The image has signatures, and `verify` accepts none of them.
+    NotVerified,
     /// Bytes that a registry sent are not what their digest says.
     DigestMismatch,
     /// A copy failed for another reason; the message has the registry's answer.
@@ -138,6 +144,7 @@ impl Reason {
             Self::TagNotFound => "TagNotFound",
             Self::PlatformNotFound => "PlatformNotFound",
             Self::SecretNotFound => "SecretNotFound",
+            Self::ConfigMapNotFound => "ConfigMapNotFound",
             Self::SourceUnauthorized => "SourceUnauthorized",
             Self::RateLimited => "RateLimited",
             Self::TagImmutable => "TagImmutable",
@@ -146,6 +153,8 @@ impl Reason {
             Self::TooManyTags => "TooManyTags",
             Self::LifecycleConflict => "LifecycleConflict",
             Self::Released => "Released",
+            Self::SignatureNotFound => "SignatureNotFound",
+            Self::NotVerified => "NotVerified",
             Self::DigestMismatch => "DigestMismatch",
             Self::CopyFailed => "CopyFailed",
             Self::SomeTagsFailed => "SomeTagsFailed",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{RegistryRef, SecretRef, has_status};
 use super::mirror_status::ImageMirrorStatus;
 use super::repository::RepositorySettings;
+use super::verification::MirrorVerification;
 
 /// A source repository, which of its tags, and the registries they are mirrored to.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -57,6 +58,11 @@ pub struct ImageMirrorSpec {
     #[schemars(length(min = 1, max = 20), inner(length(max = 64)))]
     #[x_kube(validation = Rule::new("self.all(p, p.matches('^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$'))").message("platforms must look like linux/amd64 or linux/arm/v7"))]
     pub platforms: Option<Vec<String>>,
+
+    /// What an image needs before it is copied: no image without it is tagged in a destination. It is asked of the digest
+    /// that the tag names at the source; where that is an index, of the index. Default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<MirrorVerification>,
 
     /// The repositories that the images are mirrored to.
     #[serde(default = "default_destinations")]
@@ -294,6 +300,7 @@ impl Default for ImageMirrorSpec {
             tags: TagSelection::default(),
             digests: Vec::new(),
             platforms: None,
+            verify: None,
             destinations: default_destinations(),
             on_tag_change: OnTagChange::default(),
             backup_tag: None,

@@ -152,6 +152,11 @@ pub struct DestinationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 
+    /// With `verify`: a fingerprint of what the mirrored tags below were verified with. Another one has them all verified
+    /// again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_with: Option<String>,
+
     /// The state of the selected tags and digests: those that failed first, then those that wait, then the others, the newest
     /// first. Of many only some are here; `moreTags` counts the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -20,6 +20,7 @@ mod pull_secret_parts;
 mod registry;
 mod registry_settings;
 mod repository;
+mod verification;
 
 pub use access::{AccessGrant, AccessPermissions};
 pub use common::*;
@@ -35,6 +36,7 @@ pub use pull_secret_parts::*;
 pub use registry::*;
 pub use registry_settings::*;
 pub use repository::*;
+pub use verification::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

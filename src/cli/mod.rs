@@ -8,9 +8,13 @@ mod login;
 mod plan;
 mod run;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+
+use crate::verify::Root;
 
 /// Makes Amazon ECR match what Git declares.
 #[derive(Debug, Parser)]
@@ -51,4 +55,11 @@ pub fn main() -> ExitCode {
         eprintln!("ecr-operator: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The trusted root of a file, or that of Sigstore's public instance.
+fn trusted_root(file: Option<&Path>) -> anyhow::Result<Root> {
+    let Some(file) = file else { return Ok(Root::public_good()?) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("can't read the trusted root {file:?}"))?;
+    Root::parse(&text).with_context(|| format!("the trusted root {file:?}"))
 }

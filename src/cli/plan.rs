@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::trusted_root;
 use crate::keychain::Keychain;
 use crate::manifests;
 use crate::plan::{self, Question, Sources};
@@ -44,6 +45,10 @@ pub(super) struct Args {
     #[arg(long, env = "ECR_OPERATOR_REGISTRIES_CONFIG", value_name = "FILE")]
     registries_config: Option<PathBuf>,
 
+    /// File with the Sigstore trusted root for mirrors that verify keyless signatures. The same as for `run`.
+    #[arg(long, env = "ECR_OPERATOR_TRUSTED_ROOT", value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
+
     /// The namespace of objects that name none.
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -63,7 +68,8 @@ pub(super) enum Output {
 
 fn sources(args: &Args) -> anyhow::Result<Sources> {
     let engine = Registries::read_if_given(args.registries_config.as_deref())?.engine()?;
-    Ok(Sources { engine, keychain: Arc::new(Keychain::open()?), sizes: args.sizes })
+    let trusted_root = Arc::new(trusted_root(args.trusted_root.as_deref())?);
+    Ok(Sources { engine, keychain: Arc::new(Keychain::open()?), trusted_root, sizes: args.sizes })
 }
 
 /// Exits with 0 where nothing would change, with 2 where something would, and with 1 where an object is refused.

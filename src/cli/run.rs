@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::trusted_root;
 use crate::controllers::{self, Intervals, Scope, Settings};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
@@ -26,6 +28,11 @@ pub(super) struct Args {
     /// File that says how registries other than ECR are reached: endpoints, token realms, certificates.
     #[arg(long, env = "ECR_OPERATOR_REGISTRIES_CONFIG", value_name = "FILE")]
     registries_config: Option<PathBuf>,
+
+    /// File with the Sigstore trusted root (trusted_root.json) for mirrors that verify keyless signatures and name no root of
+    /// their own. Default: that of Sigstore's public instance, which is part of the program.
+    #[arg(long, env = "ECR_OPERATOR_TRUSTED_ROOT", value_name = "FILE")]
+    trusted_root: Option<PathBuf>,
 
     /// How log lines look.
     #[arg(long, env = "ECR_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
@@ -102,6 +109,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
             longest_backoff: args.max_backoff,
         },
         registries,
+        trusted_root: Arc::new(trusted_root(args.trusted_root.as_deref())?),
         mirror_concurrency: args.mirror_concurrency,
         copy_deadline: args.copy_deadline,
         require_pull_only: args.require_pull_only,

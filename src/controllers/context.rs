@@ -24,6 +24,7 @@ use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::{Ecr, Pool};
 use crate::metrics::Metrics;
+use crate::verify::Root;
 
 /// What all controllers share.
 pub struct Context {
@@ -65,6 +66,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The copy engine, with what it knows of registries.
     pub copier: Copier,
+    /// What the certificates of signatures are checked against, where a mirror has no trusted root of its own.
+    pub trusted_root: Arc<Root>,
     /// Cancelled when the program is to stop.
     pub shutdown: CancellationToken,
 }

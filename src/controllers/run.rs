@@ -36,6 +36,7 @@ use crate::ecr::{Mints, Pool};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::Health;
+use crate::verify::Root;
 
 /// How many objects of one kind are worked on at once.
 const CONCURRENCY: u16 = 32;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub intervals: Intervals,
     /// How registries other than ECR are reached.
     pub registries: Registries,
+    /// What the certificates of signatures are checked against, where a mirror has no trusted root of its own.
+    pub trusted_root: Arc<Root>,
     /// How many images are copied at once.
     pub mirror_concurrency: usize,
     /// How long the copy of one image may take.
@@ -145,6 +148,7 @@ pub async fn run(
         events,
         metrics,
         copier: mirror::Copier::new(&settings)?,
+        trusted_root: settings.trusted_root,
         shutdown: shutdown.clone(),
     });
 

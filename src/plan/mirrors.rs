@@ -17,6 +17,7 @@ use crate::controllers::mirror::preview::{self, Fate, Fates, Look, Others};
 use crate::controllers::mirror::selection::{RejectedBy, SelectedBy};
 use crate::keychain::{ForRepository, Keychain};
 use crate::manifests::Object;
+use crate::verify::Root;
 
 /// How many tags stand in a line of rejected ones.
 const A_LINE: usize = 10;
@@ -31,6 +32,8 @@ pub struct Sources {
     pub engine: Engine,
     /// Where credentials come from.
     pub keychain: Arc<Keychain>,
+    /// What the certificates of signatures are checked against, where a mirror has no trusted root of its own.
+    pub trusted_root: Arc<Root>,
     /// Whether the manifests of images are read, to tell how large they are.
     pub sizes: bool,
 }
@@ -59,7 +62,7 @@ pub(super) async fn entries(question: &Question<'_>, connections: &Connections) 
                 entries.push(entry);
                 continue;
             }
-            false => Some(preview::look(mirror, &engine, Timestamp::now()).await),
+            false => Some(preview::look(mirror, &engine, &sources.trusted_root, Timestamp::now()).await),
         };
         for destination in &mirror.spec.destinations {
             let registry = &destination.registry_ref.name;
@@ -170,6 +173,12 @@ async fn fill(
             }
             entry.changes.extend(rejections(&look.rejected));
             entry.notes.push(counts(look, &fates.selected));
+            if look.signatures_are_unknown {
+                entry.notes.push(
+                    "spec.verify refers to a Secret or ConfigMap, which only the cluster has: no signature was looked at"
+                        .to_owned(),
+                );
+            }
             Some(fates)
         }
         Err(failure) => {

@@ -31,3 +31,4 @@ mod registry_settings;
 mod registry_settings_admission;
 mod registry_settings_errors;
 mod repository;
+mod verification;

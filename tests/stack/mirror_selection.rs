@@ -252,7 +252,7 @@ async fn of_two_mirrors_that_write_the_same_tag_the_older_writes() {
 }
 
 /// Runs `ecr-operator plan --images` on the manifest of one mirror, which reaches Docker Hub's stand-in.
-async fn plan(namespace: &str, spec: &str) -> (Option<i32>, String) {
+pub async fn plan(namespace: &str, spec: &str) -> (Option<i32>, String) {
     let directory = tempfile::tempdir().unwrap();
     let manifest = directory.path().join("mirror.yaml");
     let spec = spec.replace('\n', "\n  ");

@@ -27,12 +27,16 @@ What the operator may do with the objects of a namespace: rules of the ClusterRo
   resources: [imagemirrors/finalizers, ecrpullsecrets/finalizers]
   verbs: [update]
 # Write pull secrets (create, patch), take them away where they are no longer wanted (delete), and read the one of
-# that name before, so as never to overwrite another's, and the Secrets that an ImageMirror's credentialsSecretRef or a
-# pull secret's additionalSecretRefs name (get). list and watch are used for the metadata of Secrets that carry
+# that name before, so as never to overwrite another's, and the Secrets that an ImageMirror's credentialsSecretRef and
+# verify or a pull secret's additionalSecretRefs name (get). list and watch are used for the metadata of Secrets that carry
 # app.kubernetes.io/managed-by=ecr-operator only; RBAC has no words for that, so the right itself covers all Secrets.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
+# Read the ConfigMap with public keys or with a trusted root that an ImageMirror's verify names.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
 {{- if .Values.rbac.serviceAccounts }}
 # Add a pull secret to the imagePullSecrets of the service accounts that spec.serviceAccounts names, and take it away
 # again (patch). They are read (list, watch) once a pull secret has serviceAccounts; before, only whether one is labelled

@@ -86,7 +86,10 @@ pub use digest::{Algorithm, Digest, DigestError};
 pub use engine::Engine;
 pub use engine::contents::Contents;
 pub use engine::index::DestinationIndex;
-pub use engine::request::{CopyReport, CopyRequest, Descriptor, Missing, RateLimit, ReferrerOutcome, ReferrerReport};
+pub use engine::request::{
+    CopyReport, CopyRequest, Descriptor, Missing, RateLimit, RawManifest, ReferrerDescriptor, ReferrerOutcome,
+    ReferrerReport,
+};
 pub use error::{Error, ErrorKind, Operation, Place, Refusal, TransportProblem};
 pub use platform::{Platform, PlatformError, PlatformSelection};
 pub use progress::{Progress, ProgressEvent};

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use oci_copy::{CredentialSource, Credentials, Engine, EngineConfig, PlatformSelection, RegistryConfig};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::verified::Verified;
 use crate::controllers::run::Settings;
 use crate::dockerconfig::DockerConfig;
 use crate::ecr::Ecr;
@@ -26,6 +27,8 @@ pub struct Copier {
     /// What images become when they lose platforms, by the platforms and the digest at the source. The same always: so
     /// what a status has no room for need not be copied again to be known.
     rewritten: Mutex<HashMap<(String, String), String>>,
+    /// Which images were verified.
+    pub(super) verified: Verified,
     /// How long the copy of one image may take.
     pub(super) deadline: Duration,
 }
@@ -50,6 +53,7 @@ impl Copier {
             permits: Semaphore::new(settings.mirror_concurrency.max(1)),
             lists: Semaphore::new(LISTS),
             rewritten: Mutex::default(),
+            verified: Verified::default(),
             deadline: settings.copy_deadline,
         })
     }

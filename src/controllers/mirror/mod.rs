@@ -2,7 +2,8 @@
 //!
 //! Its repositories are EcrRepository objects that it owns ([`child`]). [`prepare`] reads the spec, [`selection`] says which
 //! tags it wants, [`observe`] asks the source and the destinations for digests, [`age`] says which of them are old enough,
-//! [`plan`] decides what to copy, [`apply`] copies, [`status`] tells; [`sync`] goes through all of it once.
+//! [`plan`] decides what to copy, [`signatures`] and [`verdicts`] what of it may be copied, [`apply`] copies, [`status`] tells;
+//! [`sync`] goes through all of it once.
 
 mod age;
 mod apply;
@@ -22,8 +23,12 @@ mod released;
 mod rivals;
 mod schedule;
 pub(crate) mod selection;
+mod signatures;
 mod status;
 mod sync;
+mod verdicts;
+mod verification;
+mod verified;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use oci_copy::{Platform, PlatformSelection, Repository};
 use super::copier::SourceCredentials;
 use super::names::repository_name;
 use super::selection::Rules;
+use super::verification::{self, Verification};
 use super::{child, schedule};
 use crate::api::conditions::Reason;
 use crate::api::{ImageMirror, SecretRef};
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) prune_after: Option<Duration>,
     pub(super) credentials: SourceCredentials,
     pub(super) platforms: PlatformSelection,
+    /// What images need before they are copied.
+    pub(super) verification: Option<Verification>,
     pub(super) destinations: Vec<Destination>,
 }
 
@@ -60,6 +63,7 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
         .collect::<Result<_, _>>()
         .map_err(|error| invalid("platforms", &error))?;
     let credentials = source_credentials(mirror, context, source.host()).await?;
+    let verification = verification::read(mirror, context).await?;
 
     let namespace = mirror.namespace().unwrap_or_default();
     let namespace = namespace.as_str();
@@ -85,7 +89,7 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
     }))
     .await;
     let platforms = PlatformSelection::only(platforms);
-    Ok(Prepared { source, rules, min_age, prune_after, credentials, platforms, destinations })
+    Ok(Prepared { source, rules, min_age, prune_after, credentials, platforms, verification, destinations })
 }
 
 async fn source_credentials(mirror: &ImageMirror, context: &Context, host: &str) -> Result<SourceCredentials, Failure> {

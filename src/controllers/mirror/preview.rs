@@ -1,6 +1,7 @@
 //! What a mirror would do with its images, without doing it: for `plan`, which has no cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -14,11 +15,14 @@ use super::prune;
 use super::schedule::duration;
 use super::selection::{RejectedBy, Rules, SelectedBy};
 use super::sync::{left_out, references};
+use super::verification::{self, Verification};
+use super::{signatures, verdicts};
 use crate::api::conditions::Reason;
 use crate::api::{DestinationStatus, ImageMirror, MirrorDestination, RELEASE};
 use crate::controllers::failure::Failure;
 use crate::ecr::Ecr;
 use crate::ecr::lifecycle::Policy;
+use crate::verify::Root;
 
 /// What a mirror's source has, and what the mirror wants of it.
 #[derive(Clone, Debug)]
@@ -29,11 +33,15 @@ pub(crate) struct Look {
     pub(crate) selected: BTreeMap<String, SelectedBy>,
     /// What is not selected, and by which rule.
     pub(crate) rejected: Vec<(String, RejectedBy)>,
+    /// Whether `spec.verify` refers to objects of the cluster, so that nobody knows here which signatures count.
+    pub(crate) signatures_are_unknown: bool,
     /// The source repository.
     pub(crate) source: Repository,
     digests: Digests,
     waiting: BTreeMap<String, Timestamp>,
     at: Timestamp,
+    verification: Option<Arc<Verification>>,
+    engine: Engine,
 }
 
 /// What would happen to a tag or digest in one destination.
@@ -77,7 +85,12 @@ pub(crate) enum Others {
 }
 
 /// Looks at a mirror's source, with an engine that has credentials for it.
-pub(crate) async fn look(mirror: &ImageMirror, engine: &Engine, now: Timestamp) -> Result<Look, Failure> {
+pub(crate) async fn look(
+    mirror: &ImageMirror,
+    engine: &Engine,
+    trusted_root: &Arc<Root>,
+    now: Timestamp,
+) -> Result<Look, Failure> {
     let spec = &mirror.spec;
     let invalid = |error: &dyn std::fmt::Display| Failure::stalled(Reason::InvalidSpec, error.to_string());
     let source: Repository = spec.source.image.parse().map_err(|error| invalid(&error))?;
@@ -109,7 +122,26 @@ pub(crate) async fn look(mirror: &ImageMirror, engine: &Engine, now: Timestamp) 
             age::waiting(&seen, duration("tags.minAge", min_age)?, now)
         }
     };
-    Ok(Look { found, selected: verdicts.selected, rejected, source, digests, waiting, at: now })
+    let cosign = spec.verify.as_ref().map(|verify| &verify.cosign);
+    let signatures_are_unknown = cosign.is_some_and(|cosign| !verification::references(cosign).is_empty());
+    let verification = match cosign {
+        Some(cosign) if !signatures_are_unknown => {
+            Some(Arc::new(Verification::new(cosign, &HashMap::new(), trusted_root)?))
+        }
+        _ => None,
+    };
+    Ok(Look {
+        found,
+        selected: verdicts.selected,
+        rejected,
+        signatures_are_unknown,
+        source,
+        digests,
+        waiting,
+        at: now,
+        verification,
+        engine: engine.clone(),
+    })
 }
 
 /// The name of a destination's repository.
@@ -167,7 +199,13 @@ pub(crate) async fn fates(
         // Which of two mirrors is older only a cluster knows.
         rivals: BTreeMap::new(),
     };
-    let steps = plan::plan(&look.digests, &present, &terms);
+    let mut steps = plan::plan(&look.digests, &present, &terms);
+    if let Some(verification) = &look.verification {
+        let unsettled = verdicts::unsettled(&steps, recorded, &verification.fingerprint);
+        let digests = unsettled.values().cloned().collect();
+        let unverified = signatures::judge(verification, &look.engine, &look.source, digests).await;
+        verdicts::refuse(&mut steps, &unsettled, &unverified);
+    }
     let selected = steps.into_iter().map(|(name, step)| (name.clone(), fate(&name, step, &present, &terms))).collect();
     Ok(Fates { selected, others })
 }

@@ -32,6 +32,8 @@ pub(super) struct DestinationOutcome {
     pub(super) tags: Result<Outcomes, Failure>,
     /// The tags that the mirror wrote there and no longer selects.
     pub(super) unselected: Vec<UnselectedTag>,
+    /// The fingerprint of what its tags were verified with.
+    pub(super) verified_with: Option<String>,
 }
 
 /// All that a look at the source and the destinations showed.
@@ -152,6 +154,7 @@ fn destination(
         tags: tags.collect(),
         more_tags: number(names.len().saturating_sub(shown)),
         unselected: outcome.unselected.clone(),
+        verified_with: outcome.verified_with.clone(),
     }
 }
 

@@ -33,6 +33,7 @@ fn destination(tags: Vec<(&str, Ended)>) -> DestinationOutcome {
         uri: Some("ecr/nginx".into()),
         tags: Ok(tags),
         unselected: Vec::new(),
+        verified_with: None,
     }
 }
 
@@ -136,10 +137,12 @@ fn a_destination_that_can_not_be_used_keeps_what_was_known_and_says_why() {
         uri: Some("ecr/nginx".into()),
         tags: Err(Failure::stalled(Reason::RegistryNotFound, "no registry")),
         unselected: Vec::new(),
+        verified_with: Some("policy".into()),
     };
     let after = after(&object, vec![blocked], Timestamp::MAX);
     let there = &after.destinations[0];
     assert_eq!(there.message.as_deref(), Some("no registry"));
+    assert_eq!(there.verified_with.as_deref(), Some("policy"));
     assert_eq!(there.tags.iter().find(|tag| tag.name == "1").and_then(|tag| tag.digest.as_deref()), Some("a"));
     assert_eq!(there.tags.iter().find(|tag| tag.name == "2").map(|tag| tag.state), Some(TagState::Pending));
     assert_eq!(after.last_sync_time, Some(Time(now())), "nothing was looked at since");

@@ -17,7 +17,7 @@ use super::prepare::{Destination, Prepared};
 use super::progress::Tracker;
 use super::selection::newest_first;
 use super::status::{DestinationOutcome, Looked};
-use super::{apply, is_digest, prune, released, rivals};
+use super::{apply, is_digest, prune, released, rivals, verified};
 use crate::api::conditions::Reason;
 use crate::api::{
     DestinationStatus, ImageMirror, ImageMirrorStatus, OnTagChange, RELEASE, SeenDigest, TagState, UnselectedTag,
@@ -56,7 +56,10 @@ pub(super) async fn sync(
     }
     let age = Age::of(mirror, prepared, &source, usable, Timestamp::now());
     let planned = prepared.destinations.iter().map(|it| plan_one(mirror, context, prepared, &source, &age, it));
-    let planned = future::join_all(planned).await;
+    let mut planned = future::join_all(planned).await;
+    if let Some(verification) = &prepared.verification {
+        verified::refuse_unverified(mirror, context, prepared, verification, &engine, &mut planned).await;
+    }
 
     announce(mirror, context, &planned, &age).await?;
     let copies = planned.iter().filter_map(|it| it.as_ref().ok()).map(Planned::copies).sum();
@@ -90,7 +93,8 @@ pub(super) async fn sync(
                 Some(after) => prune_one(mirror, context, &place, &planned.uri, wanted, after).await,
                 None => Vec::new(),
             };
-            DestinationOutcome { tags, unselected, ..outset }
+            let verified_with = prepared.verification.as_ref().map(|verification| verification.fingerprint.clone());
+            DestinationOutcome { tags, unselected, verified_with, ..outset }
         }
     });
     let so_far =
@@ -113,7 +117,9 @@ fn outset(mirror: &ImageMirror, destination: &Destination, planned: &Result<Plan
     let before = uri.as_ref().and_then(|uri| recorded_destination(mirror, &registry, uri));
     let unselected = before.map(|before| before.unselected.clone()).unwrap_or_default();
     let tags = planned.as_ref().map(|_| apply::Outcomes::new()).map_err(Clone::clone);
-    DestinationOutcome { registry, uri, tags, unselected }
+    // Until all has ended it is not said of what is told so far that the present policy verified it.
+    let verified_with = before.and_then(|before| before.verified_with.clone());
+    DestinationOutcome { registry, uri, tags, unselected, verified_with }
 }
 
 /// Tells how far the copies are. What can't be told now is told next time.
@@ -286,12 +292,12 @@ fn moved(mirror: &ImageMirror, planned: &Planned) -> Option<String> {
 }
 
 /// What will be done in one destination.
-struct Planned {
-    uri: String,
+pub(super) struct Planned {
+    pub(super) uri: String,
     ecr: Arc<Ecr>,
     engine: Engine,
     references: BTreeMap<String, Reference>,
-    steps: BTreeMap<String, Step>,
+    pub(super) steps: BTreeMap<String, Step>,
 }
 
 impl Planned {
@@ -386,7 +392,11 @@ fn recorded_destination<'a>(mirror: &'a ImageMirror, registry: &str, uri: &str) 
 }
 
 /// What the status says of a destination, if its digests belong to the platforms that the spec names.
-fn known_destination<'a>(mirror: &'a ImageMirror, registry: &str, uri: &str) -> Option<&'a DestinationStatus> {
+pub(super) fn known_destination<'a>(
+    mirror: &'a ImageMirror,
+    registry: &str,
+    uri: &str,
+) -> Option<&'a DestinationStatus> {
     let status = mirror.status.as_ref()?;
     if status.platforms != mirror.spec.platforms {
         return None;

@@ -7,6 +7,7 @@ mod in_flight;
 pub(crate) mod index;
 pub(crate) mod knowledge;
 mod plan;
+mod reading;
 mod referrers;
 pub(crate) mod request;
 mod source;

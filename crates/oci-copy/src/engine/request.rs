@@ -1,8 +1,11 @@
 //! What a copy is asked for, and what it reports.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::index::DestinationIndex;
 use crate::auth::credentials::CredentialSource;
@@ -212,6 +215,30 @@ impl Descriptor {
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
         Self { media_type: media_type.into(), digest, size }
     }
+}
+
+/// A manifest as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawManifest {
+    /// Its media type, without parameters.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// All of it.
+    pub bytes: Bytes,
+}
+
+/// A manifest that refers to another one, as the registry lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReferrerDescriptor {
+    /// The manifest that refers.
+    pub manifest: Descriptor,
+    /// What it is, if the list says so.
+    pub artifact_type: Option<String>,
+    /// Its annotations, as far as the list has them.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What a registry says about a manifest that isn't there.

@@ -7,6 +7,7 @@ mod economy;
 mod faults;
 mod lookups;
 mod reach;
+mod reading;
 mod referrers;
 mod resume;
 mod several;
