@@ -11,7 +11,7 @@ RUN_DIR := testbed/run
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Mirror images into ECR on a local stack, pull them back, and show it
@@ -43,6 +43,16 @@ bench-repositories: ## Measure 500 and 10,000 repositories on a local stack (SIZ
 	@testbed/scripts/build core
 	cargo build --release --locked
 	cargo bench --locked --bench repositories
+
+.PHONY: bench-pull-secrets
+bench-pull-secrets: ## Measure a pull secret with ten registries in 1,000 namespaces on a local stack
+	@testbed/scripts/build core
+	mkdir -p target/bench
+	rm -f target/bench/simulated-week.json
+	SIMULATED_WEEK=$(CURDIR)/target/bench/simulated-week.json \
+	  cargo test --workspace --locked --lib in_a_week_with_two_outages
+	cargo build --release --locked
+	cargo bench --locked --bench pull_secrets
 
 .PHONY: generate
 generate: ## Write the CRDs from the types

@@ -5,9 +5,11 @@
 //! operator's process as the kernel has them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ecr_operator::api::EcrRepository;
@@ -16,8 +18,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, Config, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
+use support::{LocalStack, difference, in_words, table, total};
 
 /// How often the operator lists the repositories in the benchmark; ten minutes by default.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -34,7 +37,7 @@ fn main() {
     let mut rows = Vec::new();
     for size in sizes.split_whitespace() {
         let count: usize = size.parse().expect("SIZES is a list of numbers");
-        let stack = LocalStack::up(root);
+        let stack = LocalStack::up(root, &[format!("--resync-interval={}s", RESYNC.as_secs())]);
         let measured = runtime.block_on(measure(&stack, count));
         drop(stack);
         rows.push(measured.row(count));
@@ -73,7 +76,7 @@ async fn measure(stack: &LocalStack, count: usize) -> Measured {
     namespaces.create(&PostParams::default(), &namespace).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     stack.forget_calls().await;
-    let writes_before = stack.api_writes(&client).await;
+    let writes_before = stack.api_writes(&client, &[]).await;
     let cpu_before = stack.cpu_seconds();
 
     eprintln!("{count} repositories: creating them");
@@ -87,7 +90,7 @@ async fn measure(stack: &LocalStack, count: usize) -> Measured {
     // Events are published after the status.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let calls = stack.calls().await;
-    let mut writes = difference(&stack.api_writes(&client).await, &writes_before);
+    let mut writes = difference(&stack.api_writes(&client, &[]).await, &writes_before);
     // Those that created the objects were the benchmark's.
     writes.remove("ecrrepositories POST");
     let cpu_seconds = stack.cpu_seconds().into_iter();
@@ -100,15 +103,15 @@ async fn measure(stack: &LocalStack, count: usize) -> Measured {
 
     eprintln!("  one is changed by hand");
     stack.forget_calls().await;
-    let repaired_after = drift_and_repair(&stack.ecr().await).await;
+    let repaired_after = drift_and_repair(&stack.ecr(stack.variable("AWS_REGION")).await).await;
     let repair_calls = stack.calls().await;
 
     eprintln!("  the operator is restarted");
     stack.forget_calls().await;
-    let writes_before = stack.api_writes(&client).await;
+    let writes_before = stack.api_writes(&client, &[]).await;
     let restart_seconds = stack.restart_operator().await;
     let restart_calls = stack.calls().await;
-    let restart_writes = ours(&difference(&stack.api_writes(&client).await, &writes_before));
+    let restart_writes = total(&difference(&stack.api_writes(&client, &[]).await, &writes_before));
     Measured {
         seconds,
         calls,
@@ -129,12 +132,12 @@ async fn measure(stack: &LocalStack, count: usize) -> Measured {
 
 /// Requests, writes and CPU time in one resync interval at rest.
 async fn rest(stack: &LocalStack, client: &Client) -> (BTreeMap<String, u64>, u64, f64) {
-    let writes_before = stack.api_writes(client).await;
+    let writes_before = stack.api_writes(client, &[]).await;
     let cpu_before = stack.operator().cpu_seconds();
     stack.forget_calls().await;
     tokio::time::sleep(RESYNC).await;
     let calls = stack.calls().await;
-    let writes = ours(&difference(&stack.api_writes(client).await, &writes_before));
+    let writes = total(&difference(&stack.api_writes(client, &[]).await, &writes_before));
     (calls, writes, stack.operator().cpu_seconds() - cpu_before)
 }
 
@@ -197,23 +200,6 @@ async fn drift_and_repair(ecr: &aws_sdk_ecr::Client) -> f64 {
     }
 }
 
-fn difference(after: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let more = after.iter().map(|(key, count)| (key.clone(), count - before.get(key).copied().unwrap_or_default()));
-    more.filter(|(_, count)| *count > 0).collect()
-}
-
-fn ours(writes: &BTreeMap<String, u64>) -> u64 {
-    writes.values().sum()
-}
-
-fn total(counts: &BTreeMap<String, u64>) -> u64 {
-    counts.values().sum()
-}
-
-fn in_words(counts: &BTreeMap<String, u64>) -> String {
-    counts.iter().map(|(key, count)| format!("{key} {count}")).collect::<Vec<_>>().join(", ")
-}
-
 impl Measured {
     fn row(&self, count: usize) -> Vec<(&'static str, String)> {
         let calls_each = total(&self.calls) as f64 / count as f64;
@@ -266,180 +252,5 @@ impl Measured {
         put("idle_cpu_millicores", self.idle_cpu_seconds * 1000.0 / RESYNC.as_secs_f64());
         put("repair_seconds", self.repaired_after);
         put("restart_aws_calls", total(&self.restart_calls) as f64);
-    }
-}
-
-/// A Markdown table with a column for each size.
-fn table(rows: &[Vec<(&'static str, String)>]) -> String {
-    let Some(first) = rows.first() else { return String::new() };
-    let mut lines = Vec::new();
-    for (index, (name, _)) in first.iter().enumerate() {
-        let cells: Vec<_> = rows.iter().map(|row| row[index].1.clone()).collect();
-        lines.push(format!("| {name} | {} |", cells.join(" | ")));
-        if index == 0 {
-            lines.push(format!("|---{}|", "|---".repeat(cells.len())));
-        }
-    }
-    lines.join("\n") + "\n"
-}
-
-/// A local stack of the benchmark's own; it goes when this is dropped.
-struct LocalStack {
-    program: PathBuf,
-    run_dir: PathBuf,
-    variables: BTreeMap<String, String>,
-    http: reqwest::Client,
-}
-
-impl LocalStack {
-    fn up(root: &Path) -> Self {
-        let program = root.join("testbed/bin/stack");
-        let run_dir = root.join("testbed/run-bench");
-        let operator =
-            std::env::var("OPERATOR").map_or_else(|_| root.join("target/release/ecr-operator"), PathBuf::from);
-        let mut up = Command::new(&program);
-        up.args(["up", "--node", "off", "--run-dir"]).arg(&run_dir).arg("--operator").arg(operator);
-        up.arg(format!("--operator-arg=--resync-interval={}s", RESYNC.as_secs()));
-        let up = up.status().expect("testbed/scripts/build core was run");
-        assert!(up.success(), "the stack starts");
-        let text = std::fs::read_to_string(run_dir.join("env")).unwrap();
-        let variables = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
-            .collect();
-        Self { program, run_dir, variables, http: reqwest::Client::new() }
-    }
-
-    fn variable(&self, name: &str) -> &str {
-        &self.variables[name]
-    }
-
-    async fn client(&self) -> Client {
-        let kubeconfig = kube::config::Kubeconfig::read_from(self.variable("KUBECONFIG")).unwrap();
-        Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap()).unwrap()
-    }
-
-    async fn ecr(&self) -> aws_sdk_ecr::Client {
-        use aws_smithy_http_client::tls;
-        let pem = std::fs::read(self.variable("SSL_CERT_FILE")).unwrap();
-        let trust = tls::TrustStore::empty().with_pem_certificate(pem);
-        let context = tls::TlsContext::builder().with_trust_store(trust).build().unwrap();
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-            .tls_context(context)
-            .build_https();
-        let key = aws_sdk_ecr::config::Credentials::new(
-            self.variable("AWS_ACCESS_KEY_ID"),
-            self.variable("AWS_SECRET_ACCESS_KEY"),
-            None,
-            None,
-            "benchmark",
-        );
-        let config = aws_sdk_ecr::Config::builder()
-            .behavior_version_latest()
-            .region(aws_sdk_ecr::config::Region::new(self.variable("AWS_REGION").to_owned()))
-            .endpoint_url(self.variable("AWS_ENDPOINT_URL"))
-            .credentials_provider(key)
-            .http_client(http)
-            .build();
-        aws_sdk_ecr::Client::from_conf(config)
-    }
-
-    async fn forget_calls(&self) {
-        let url = format!("{}/calls", self.variable("AWS_CONTROL_URL"));
-        self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
-    }
-
-    async fn calls(&self) -> BTreeMap<String, u64> {
-        let url = format!("{}/calls", self.variable("AWS_CONTROL_URL"));
-        let counts: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        serde_json::from_value(counts["api"].clone()).unwrap()
-    }
-
-    /// Writes of our kinds and of events that the API server has answered, by resource and verb.
-    async fn api_writes(&self, client: &Client) -> BTreeMap<String, u64> {
-        let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
-        let text = client.request_text(request).await.unwrap();
-        let mut writes = BTreeMap::new();
-        for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
-            let label = |name: &str| line.split_once(&format!("{name}=\""))?.1.split_once('"').map(|(value, _)| value);
-            let (Some(resource), Some(verb)) = (label("resource"), label("verb")) else { continue };
-            let counts = resource.starts_with("ecr") || resource == "imagemirrors" || resource == "events";
-            if counts && ["POST", "PUT", "PATCH", "APPLY", "DELETE"].contains(&verb) {
-                let count: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-                *writes.entry(format!("{resource} {verb}")).or_default() += count as u64;
-            }
-        }
-        writes
-    }
-
-    /// The processes of the stack that run, by name.
-    fn processes(&self) -> BTreeMap<String, Process> {
-        let state: Value = serde_json::from_slice(&std::fs::read(self.run_dir.join("stack.json")).unwrap()).unwrap();
-        let children = state["children"].as_array().unwrap().iter();
-        let running = children.filter(|child| child["ended"].as_str().unwrap_or_default().is_empty());
-        running
-            .map(|child| {
-                (child["name"].as_str().unwrap().to_owned(), Process(child["process"]["pid"].as_u64().unwrap()))
-            })
-            .collect()
-    }
-
-    fn operator(&self) -> Process {
-        self.processes().remove("operator").expect("the operator runs")
-    }
-
-    fn cpu_seconds(&self) -> BTreeMap<String, f64> {
-        self.processes().into_iter().map(|(name, process)| (name, process.cpu_seconds())).collect()
-    }
-
-    /// Kills the operator, and returns how long it takes until the one that the stack starts is ready.
-    async fn restart_operator(&self) -> f64 {
-        let before = self.operator().0;
-        assert!(Command::new("kill").args(["-TERM", &before.to_string()]).status().unwrap().success());
-        let started = Instant::now();
-        let url = self.variable("OPERATOR_METRICS_URL").replace("/metrics", "/readyz");
-        loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let answer = self.http.get(&url).send().await;
-            let anew = self.processes().get("operator").is_some_and(|operator| operator.0 != before);
-            if anew && answer.is_ok_and(|answer| answer.status().is_success()) {
-                break;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "the operator is started again");
-        }
-        let ready = started.elapsed().as_secs_f64();
-        // What it does at its start is done by then.
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        ready
-    }
-}
-
-impl Drop for LocalStack {
-    fn drop(&mut self) {
-        let _ = Command::new(&self.program).args(["down", "--run-dir"]).arg(&self.run_dir).status();
-    }
-}
-
-/// A process, as the kernel knows it.
-struct Process(u64);
-
-impl Process {
-    /// Resident memory now, and at its highest.
-    fn memory_mib(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-        };
-        (field("VmRSS:"), field("VmHWM:"))
-    }
-
-    fn cpu_seconds(&self) -> f64 {
-        const TICKS_A_SECOND: f64 = 100.0;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS_A_SECOND
     }
 }

@@ -266,7 +266,7 @@ async fn bad_pull_secrets_are_refused() {
         ("{namespaces: {names: []}}", &["spec.namespaces.names"]),
         ("{namespaces: {names: ['team-*']}}", &["spec.namespaces.names", "namespaces.exclude takes wildcards"]),
         ("{namespaces: {names: [a], exclude: [a]}}", &["spec.namespaces", "in names and in exclude"]),
-        ("{namespaceSelector: {}, namespaces: {exclude: ['a/b']}}", &["spec.namespaces.exclude", "wildcards"]),
+        ("{namespaceSelector: {}, namespaces: {exclude: ['a/b']}}", &["spec.namespaces.exclude", "in which * stands"]),
         ("{namespaceSelector: {}, serviceAccounts: {}}", &["spec.serviceAccounts", "names, a selector, or both"]),
         ("{namespaceSelector: {}, registries: []}", &["spec.registries"]),
         (

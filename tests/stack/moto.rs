@@ -5,7 +5,7 @@ use aws_sdk_ecr::types::{EncryptionType, ImageTagMutability};
 use ecr_operator::api::{EcrRegistry, EcrRepository};
 use serde_json::{Value, json};
 
-use crate::support::{Namespace, Stack, env, eventually, is_ready, unique};
+use crate::support::{Namespace, Stack, env, eventually, is_ready, skipped, unique};
 
 /// The registry at moto_server, and a client of it that goes past the operator.
 struct Moto<'a> {
@@ -19,7 +19,7 @@ impl<'a> Moto<'a> {
     async fn connect(stack: &'a Stack) -> Option<Self> {
         let endpoint = env("MOTO_ENDPOINT_URL");
         if endpoint.is_empty() {
-            eprintln!("SKIPPED: the stack runs without moto_server");
+            skipped("the stack runs without moto_server");
             return None;
         }
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;

@@ -8,27 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::pulling::{registry, role};
 use crate::support::{Namespace, Stack, env, eventually, has_reason, is_ready, is_stalled, message, unique};
 
 const PULL: [&str; 4] =
     ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer"];
-
-/// A role of the stand-in's account, which may do these things everywhere. Gives its ARN.
-async fn role(stack: &Stack, name: &str, actions: &[&str]) -> String {
-    let policy =
-        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]});
-    let made = stack.control("/roles", json!({"name": name, "policies": [policy]})).await;
-    made["arn"].as_str().expect("an ARN").to_owned()
-}
-
-/// A registry like the default one, with more in its spec.
-async fn registry(stack: &Stack, name: &str, more: Value) {
-    let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
-    let mut spec = json!({"region": "eu-west-1", "endpoints": default.spec.endpoints});
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    stack.apply::<EcrRegistry>(name, &spec.to_string()).await;
-    stack.until::<EcrRegistry>(name, "ready", is_ready).await;
-}
 
 /// What the registry answers to somebody with this Secret.
 async fn ask(secret: &Secret, method: Method, path: &str) -> StatusCode {

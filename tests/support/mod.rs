@@ -1,9 +1,13 @@
 //! The local stack as the tests see it: its API server, its AWS stand-in, its Docker Hub stand-in, and their controls.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod pulling;
+
 use std::fmt::Debug;
 use std::future::Future;
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 /// How long anything may take that the tests wait for. Far more than it does, for slow machines.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -25,6 +30,11 @@ pub struct Stack {
     pub client: Client,
     pub ecr: aws_sdk_ecr::Client,
     http: reqwest::Client,
+}
+
+/// Says what is not tested on this machine, past what the test runner keeps back of tests that pass.
+pub fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
 }
 
 /// A variable of the stack's environment.
@@ -307,9 +317,30 @@ pub async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
 }
 
 pub async fn run_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<String, String> {
+    run_with_input(program, arguments, variables, "").await
+}
+
+/// The same, with something to read.
+pub async fn run_with_input(
+    program: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    input: &str,
+) -> Result<String, String> {
     let path = PathBuf::from(env("TESTBED_BIN")).join(program);
-    let output =
-        tokio::process::Command::new(path).args(arguments).envs(variables.iter().copied()).output().await.unwrap();
+    let mut command = tokio::process::Command::new(path);
+    command.args(arguments).envs(variables.iter().copied());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program} is started: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    // A program that reads nothing may have ended.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {
