@@ -35,6 +35,13 @@ struct AwsCall {
     action: String,
 }
 
+/// Whose pulls are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Budget {
+    registry: String,
+    credentials: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
@@ -53,6 +60,8 @@ pub struct Metrics {
     mirrored_tags: Family<Outcome, Counter>,
     mirrored_blobs: Family<Outcome, Counter>,
     mirrored_bytes: Counter<u64, AtomicU64>,
+    pulls_left: Family<Budget, Gauge>,
+    pull_limits: Family<Budget, Gauge>,
     mirrors: Family<State, Gauge>,
     mirror_images: Family<State, Gauge>,
     mirror_behind: Gauge<f64, AtomicU64>,
@@ -70,6 +79,8 @@ impl Metrics {
             mirrored_tags: Family::default(),
             mirrored_blobs: Family::default(),
             mirrored_bytes: Counter::default(),
+            pulls_left: Family::default(),
+            pull_limits: Family::default(),
             mirrors: Family::default(),
             mirror_images: Family::default(),
             mirror_behind: Gauge::default(),
@@ -83,6 +94,16 @@ impl Metrics {
         ours.register("mirror_tags", "Tags that were looked at, by outcome", metrics.mirrored_tags.clone());
         ours.register("mirror_blobs", "Blobs that were looked at, by outcome", metrics.mirrored_blobs.clone());
         ours.register("mirror_bytes", "Bytes of blobs that were copied", metrics.mirrored_bytes.clone());
+        ours.register(
+            "pull_budget_left",
+            "Pulls that a source registry said are left, by registry and Secret",
+            metrics.pulls_left.clone(),
+        );
+        ours.register(
+            "pull_budget_limit",
+            "Pulls that a source registry allows in its window, by registry and Secret",
+            metrics.pull_limits.clone(),
+        );
         ours.register("mirrors", "ImageMirror objects, by state", metrics.mirrors.clone());
         ours.register("mirror_images", "Images that mirrors select, by state", metrics.mirror_images.clone());
         ours.register(
@@ -124,6 +145,21 @@ impl Metrics {
     /// Bytes of blobs were copied.
     pub fn bytes(&self, count: u64) {
         self.mirrored_bytes.inc_by(count);
+    }
+
+    /// A source registry told a limit of pulls and how many are left, or has none.
+    pub fn pull_budget(&self, registry: &str, credentials: &str, figures: Option<(u64, u64)>) {
+        let labels = Budget { registry: registry.to_owned(), credentials: credentials.to_owned() };
+        match figures {
+            Some((limit, left)) => {
+                self.pull_limits.get_or_create(&labels).set(i64::try_from(limit).unwrap_or(i64::MAX));
+                self.pulls_left.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
+            }
+            None => {
+                self.pull_limits.remove(&labels);
+                self.pulls_left.remove(&labels);
+            }
+        }
     }
 
     /// So many mirrors are in this state.

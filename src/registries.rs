@@ -2,12 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_copy::{Engine, EngineConfig, RegistryConfig};
+use oci_copy::{Engine, EngineConfig, Floor, RegistryConfig};
 use serde::Deserialize;
 
 /// How registries are reached. Those that aren't listed are reached under their own names.
 #[derive(Clone, Debug, Default)]
-pub struct Registries(Vec<RegistryConfig>);
+pub struct Registries(Vec<Known>);
+
+/// How one registry is reached, and what of its pull budget is left for others.
+#[derive(Clone, Debug)]
+struct Known {
+    config: RegistryConfig,
+    floor: Floor,
+}
 
 /// Why the configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +38,16 @@ pub enum RegistriesError {
         /// The mistake.
         source: oci_copy::ConfigError,
     },
+    /// A floor is neither a number nor a percentage.
+    #[error(
+        "the registries configuration has a mistake at {host}: pullBudgetFloor {floor:?} is neither a number of pulls such as 20 nor a share of the limit such as \"20%\""
+    )]
+    Floor {
+        /// The registry.
+        host: String,
+        /// What was given.
+        floor: String,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +67,15 @@ struct Entry {
     #[serde(default)]
     allow_hosts: Vec<String>,
     ca_bundle: Option<String>,
+    pull_budget_floor: Option<FloorText>,
+}
+
+/// So many pulls, or a percentage of the limit.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum FloorText {
+    Pulls(u64),
+    Text(String),
 }
 
 impl Registries {
@@ -69,20 +95,17 @@ impl Registries {
     pub fn parse(text: &str) -> Result<Self, RegistriesError> {
         let document: Document =
             serde_saphyr::from_str(text).map_err(|error| RegistriesError::Syntax(error.to_string()))?;
-        document
-            .registries
-            .into_iter()
-            .map(|entry| {
-                let host = entry.host.clone();
-                config(entry).map_err(|source| RegistriesError::Registry { host, source })
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        document.registries.into_iter().map(known).collect::<Result<_, _>>().map(Self)
     }
 
     /// The engine's configuration of each registry.
     pub fn configs(&self) -> impl Iterator<Item = &RegistryConfig> {
-        self.0.iter()
+        self.0.iter().map(|known| &known.config)
+    }
+
+    /// What of each registry's pull budget is left for others, by host.
+    pub fn floors(&self) -> impl Iterator<Item = (&str, Floor)> {
+        self.0.iter().map(|known| (known.config.host(), known.floor))
     }
 
     /// A copy engine that reaches these registries so, for a command that has no limits of its own.
@@ -92,8 +115,31 @@ impl Registries {
     }
 }
 
+fn known(mut entry: Entry) -> Result<Known, RegistriesError> {
+    let host = entry.host.clone();
+    let floor = match entry.pull_budget_floor.take() {
+        None => Floor::default(),
+        Some(text) => floor(&host, text)?,
+    };
+    let config = config(entry).map_err(|source| RegistriesError::Registry { host, source })?;
+    Ok(Known { config, floor })
+}
+
+fn floor(host: &str, text: FloorText) -> Result<Floor, RegistriesError> {
+    let text = match text {
+        FloorText::Pulls(pulls) => return Ok(Floor { pulls, percent: 0 }),
+        FloorText::Text(text) => text,
+    };
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    match (percent, text.parse()) {
+        (Some(percent), _) if percent <= 100 => Ok(Floor { pulls: 0, percent }),
+        (None, Ok(pulls)) => Ok(Floor { pulls, percent: 0 }),
+        _ => Err(RegistriesError::Floor { host: host.to_owned(), floor: text }),
+    }
+}
+
 fn config(entry: Entry) -> Result<RegistryConfig, oci_copy::ConfigError> {
-    let Entry { host, endpoint, token_realms, allow_hosts, ca_bundle } = entry;
+    let Entry { host, endpoint, token_realms, allow_hosts, ca_bundle, pull_budget_floor: _ } = entry;
     let mut config = RegistryConfig::new(&host)?;
     if let Some(url) = endpoint {
         config = config.endpoint(&url)?;
@@ -122,6 +168,23 @@ mod tests {
         .expect("valid");
         let hosts: Vec<_> = registries.configs().map(RegistryConfig::host).collect();
         assert_eq!(hosts, ["docker.io"]);
+    }
+
+    #[test]
+    fn a_floor_is_a_number_of_pulls_or_a_share() {
+        let floors = |text: &str| -> Result<Vec<Floor>, String> {
+            let text = format!("registries:\n- host: docker.io\n  pullBudgetFloor: {text}\n");
+            let registries = Registries::parse(&text).map_err(|error| error.to_string())?;
+            Ok(registries.floors().map(|(_, floor)| floor).collect())
+        };
+        for (text, pulls, percent) in [("20", 20, 0), ("'20'", 20, 0), ("20%", 0, 20), ("'100%'", 0, 100)] {
+            assert_eq!(floors(text), Ok(vec![Floor { pulls, percent }]), "{text}");
+        }
+        for text in ["101%", "-1", "half", "''", "1.5"] {
+            assert!(floors(text).is_err_and(|error| error.contains("docker.io") || error.contains("Floor")), "{text}");
+        }
+        let none = Registries::parse("registries:\n- host: docker.io\n").expect("valid");
+        assert_eq!(none.floors().next(), Some(("docker.io", Floor::default())));
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub struct ImageMirrorStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
 
-    /// When they are looked at next. Not there while the mirror tries again after a failure.
+    /// When they are looked at next. While the mirror tries again after a failure it is there only if a rate limit lets it go
+    /// on at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_sync_time: Option<Time>,
 
@@ -73,7 +74,7 @@ pub struct MirrorCounts {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub kept: u32,
 
-    /// Those that wait for `minAge`.
+    /// Those that wait for `minAge`, or for a rate limit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub waiting: u32,
 
@@ -248,7 +249,7 @@ pub enum TagState {
     Mirrored,
     /// It will be copied.
     Pending,
-    /// It will be copied when `minAge` is over; the last mirrored image, if any, is still there.
+    /// It will be copied when `minAge` is over, or a rate limit lets it; the last mirrored image, if any, is still there.
     Waiting,
     /// The tag moved upstream, and `onTagChange` says to keep what is there.
     Kept,

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::trusted_root;
-use crate::controllers::{self, Intervals, Scope, Settings};
+use crate::controllers::{self, CopyLimits, Intervals, Scope, Settings};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::{self, Health};
@@ -59,8 +59,20 @@ pub(super) struct Args {
     max_backoff: Duration,
 
     /// How many images are copied at once.
-    #[arg(long, env = "ECR_OPERATOR_MIRROR_CONCURRENCY", default_value_t = 4)]
+    #[arg(long, env = "ECR_OPERATOR_MIRROR_CONCURRENCY", default_value_t = 8)]
     mirror_concurrency: usize,
+
+    /// How many of them are copied from one source registry.
+    #[arg(long, env = "ECR_OPERATOR_MIRROR_CONCURRENCY_PER_SOURCE", default_value_t = 4)]
+    mirror_concurrency_per_source: usize,
+
+    /// How many of them are copied to one destination registry.
+    #[arg(long, env = "ECR_OPERATOR_MIRROR_CONCURRENCY_PER_DESTINATION", default_value_t = 6)]
+    mirror_concurrency_per_destination: usize,
+
+    /// Copies that take longer than this no longer count among these: as many again as --mirror-concurrency may go on.
+    #[arg(long, env = "ECR_OPERATOR_LONG_COPY_AFTER", default_value = "1m", value_parser = duration)]
+    long_copy_after: Duration,
 
     /// How long the copy of one image may take.
     #[arg(long, env = "ECR_OPERATOR_COPY_DEADLINE", default_value = "1h", value_parser = duration)]
@@ -110,7 +122,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         },
         registries,
         trusted_root: Arc::new(trusted_root(args.trusted_root.as_deref())?),
-        mirror_concurrency: args.mirror_concurrency,
+        copy_limits: CopyLimits {
+            at_once: args.mirror_concurrency,
+            from_one: args.mirror_concurrency_per_source,
+            to_one: args.mirror_concurrency_per_destination,
+            long_after: args.long_copy_after,
+        },
         copy_deadline: args.copy_deadline,
         require_pull_only: args.require_pull_only,
         scope: Scope::of(args.namespaces),

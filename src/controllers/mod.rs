@@ -30,6 +30,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
+pub use mirror::CopyLimits;
 pub use run::{Settings, StartError, run};
 pub use schedule::Intervals;
 pub use scope::Scope;

@@ -41,8 +41,8 @@ use crate::verify::Root;
 /// How many objects of one kind are worked on at once.
 const CONCURRENCY: u16 = 32;
 
-/// How many mirrors are worked on at once. Many may wait for sources that don't answer; copies have a limit of their own.
-const MIRROR_CONCURRENCY: u16 = 256;
+/// Mirrors have limits of their own, by what they wait for: here one that waits would keep others from their turn.
+const NO_LIMIT: u16 = 0;
 
 /// What the user decides about the run.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct Settings {
     /// What the certificates of signatures are checked against, where a mirror has no trusted root of its own.
     pub trusted_root: Arc<Root>,
     /// How many images are copied at once.
-    pub mirror_concurrency: usize,
+    pub copy_limits: mirror::CopyLimits,
     /// How long the copy of one image may take.
     pub copy_deadline: Duration,
     /// Whether tokens that can do more than pull are kept from pull secrets.
@@ -229,7 +229,7 @@ pub async fn run(
     tasks.spawn(mirror::gauges::keep(context.clone()));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
-    tasks.spawn(drive(mirror_controller, MIRROR_CONCURRENCY, mirror::reconcile, &context));
+    tasks.spawn(drive(mirror_controller, NO_LIMIT, mirror::reconcile, &context));
     tasks.spawn(drive(pull_secret_controller, CONCURRENCY, pull_secret::reconcile, &context));
     tasks.spawn(drive(cluster_pull_secret_controller, CONCURRENCY, pull_secret::reconcile_cluster, &context));
     while let Some(ended) = tasks.join_next().await {

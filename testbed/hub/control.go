@@ -5,10 +5,11 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // newControl gives the control API: what tests ask and tell the stand-in.
-func newControl(calls *calls, faults *faults, limit *rateLimit) http.Handler {
+func newControl(calls *calls, faults *faults, limit *rateLimit, issuer *issuer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok")
@@ -42,17 +43,44 @@ func newControl(calls *calls, faults *faults, limit *rateLimit) http.Handler {
 	})
 	mux.HandleFunc("POST /rate-limit", func(w http.ResponseWriter, r *http.Request) {
 		var asked struct {
-			Limit     int  `json:"limit"`
-			Remaining *int `json:"remaining"`
+			Limit         int    `json:"limit"`
+			Remaining     *int   `json:"remaining"`
+			User          string `json:"user"`
+			WindowSeconds int    `json:"windowSeconds"`
 		}
-		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || asked.Limit < 0 {
-			http.Error(w, "needs a limit, 0 for none, and may have what remains of it", http.StatusBadRequest)
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || asked.Limit < 0 || asked.WindowSeconds < 0 ||
+			(asked.User == "" && asked.WindowSeconds != 0) {
+			http.Error(w, "needs a limit, 0 for none, and may have what remains of it, and the user whose it is with a window", http.StatusBadRequest)
 			return
 		}
 		if asked.Remaining == nil {
 			asked.Remaining = &asked.Limit
 		}
-		limit.set(asked.Limit, *asked.Remaining)
+		if asked.User == "" {
+			limit.set(asked.Limit, *asked.Remaining)
+		} else {
+			its := window
+			if asked.WindowSeconds != 0 {
+				its = time.Duration(asked.WindowSeconds) * time.Second
+			}
+			limit.setUser(asked.User, asked.Limit, *asked.Remaining, its)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET /rate-limit/{user}", func(w http.ResponseWriter, r *http.Request) {
+		pulls, remaining := limit.left(r.PathValue("user"))
+		writeJSON(w, http.StatusOK, map[string]int{"limit": pulls, "remaining": remaining})
+	})
+	mux.HandleFunc("POST /users", func(w http.ResponseWriter, r *http.Request) {
+		var added struct {
+			Name     string `json:"name"`
+			Password string `json:"password"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&added); err != nil || added.Name == "" || added.Password == "" {
+			http.Error(w, "needs a name and a password", http.StatusBadRequest)
+			return
+		}
+		issuer.add(added.Name, added.Password)
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return mux

@@ -37,6 +37,7 @@ func (u users) Set(value string) error {
 
 type options struct {
 	listen, authListen, plainListen, controlListen string
+	silentListen                                   string
 	realm, tlsCert, tlsKey, storage                string
 	rateLimit                                      int
 	users                                          users
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&opts.realm, "realm", "", "URL of the token server that the registry names; by default at its address (some clients want a host name)")
 	flag.StringVar(&opts.plainListen, "plain-listen", "127.0.0.1:0", "address of the same registry over plain HTTP, open for pushing")
 	flag.StringVar(&opts.controlListen, "control-listen", "127.0.0.1:0", "address of the control API for tests (plain HTTP)")
+	flag.StringVar(&opts.silentListen, "silent-listen", "127.0.0.1:0", "address that takes connections and never answers")
 	flag.StringVar(&opts.tlsCert, "tls-cert", "", "certificate chain, PEM")
 	flag.StringVar(&opts.tlsKey, "tls-key", "", "private key of the certificate, PEM")
 	flag.StringVar(&opts.storage, "storage", "", "directory that holds the repositories")
@@ -74,7 +76,7 @@ func run(opts options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	listeners, err := listen(opts.listen, opts.authListen, opts.plainListen, opts.controlListen)
+	listeners, err := listen(opts.listen, opts.authListen, opts.plainListen, opts.controlListen, opts.silentListen)
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,8 @@ func run(opts options) error {
 
 	front := calls.count(faults.strike(targetRegistry, limit.limit(issuer, registry)))
 	tokens := calls.count(faults.strike(targetToken, issuer))
-	control := newControl(calls, faults, limit)
+	control := newControl(calls, faults, limit, issuer)
+	go keepSilent(listeners[4])
 	log.Printf("registry %s, tokens %s, plain %s, control %s",
 		listeners[0].Addr(), listeners[1].Addr(), listeners[2].Addr(), listeners[3].Addr())
 
@@ -116,6 +119,20 @@ func listen(addresses ...string) ([]net.Listener, error) {
 		listeners = append(listeners, listener)
 	}
 	return listeners, nil
+}
+
+// keepSilent takes connections and never says a word on them.
+func keepSilent(listener net.Listener) {
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer connection.Close()
+			_, _ = io.Copy(io.Discard, connection)
+		}()
+	}
 }
 
 type endpoint struct {

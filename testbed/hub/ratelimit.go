@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// window is the time over which pulls are counted.
+// window is the time over which pulls are counted, unless a source has another one.
 const window = 6 * time.Hour
 
 // rateLimit is Docker Hub's pull limit.
@@ -31,6 +31,8 @@ type rateLimit struct {
 
 // budget is what one source, an address or a user, has left.
 type budget struct {
+	limit     int
+	window    time.Duration
 	remaining int
 	started   time.Time
 	// included holds, by the digest of a manifest, the index pull that includes it, if it is not used up.
@@ -50,10 +52,27 @@ func (l *rateLimit) set(limit, remaining int) {
 	l.pulls = limit
 	started := l.now()
 	for _, budget := range l.budgets {
-		budget.remaining, budget.started, budget.included = remaining, started, map[string]*included{}
+		budget.limit, budget.remaining, budget.started, budget.included = limit, remaining, started, map[string]*included{}
 	}
 	// Sources that were not seen yet start from the same.
-	l.budgets[""] = &budget{remaining: remaining, started: started}
+	l.budgets[""] = &budget{limit: limit, window: window, remaining: remaining, started: started}
+}
+
+// setUser gives one user a limit (0: none) of its own, so much of it, and a window that begins now.
+func (l *rateLimit) setUser(user string, limit, remaining int, window time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.budgets[source(user, "")] = &budget{
+		limit: limit, window: window, remaining: remaining, started: l.now(), included: map[string]*included{},
+	}
+}
+
+// left tells the limit of a user, and what is left of it.
+func (l *rateLimit) left(user string) (limit, remaining int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	budget := l.of(source(user, ""))
+	return budget.limit, budget.remaining
 }
 
 // of gives the budget of a source; the caller holds the lock.
@@ -61,14 +80,14 @@ func (l *rateLimit) of(source string) *budget {
 	now := l.now()
 	found, ok := l.budgets[source]
 	if !ok {
-		found = &budget{remaining: l.pulls, started: now, included: map[string]*included{}}
+		found = &budget{limit: l.pulls, window: window, remaining: l.pulls, started: now, included: map[string]*included{}}
 		if start, ok := l.budgets[""]; ok && now.Sub(start.started) < window {
 			found.remaining, found.started = start.remaining, start.started
 		}
 		l.budgets[source] = found
 	}
-	if now.Sub(found.started) >= window {
-		found.remaining, found.started, found.included = l.pulls, now, map[string]*included{}
+	if now.Sub(found.started) >= found.window {
+		found.remaining, found.started, found.included = found.limit, now, map[string]*included{}
 	}
 	return found
 }
@@ -107,7 +126,7 @@ func (l *rateLimit) allows(source, reference string) bool {
 	defer l.mu.Unlock()
 	budget := l.of(source)
 	pull := budget.included[reference]
-	return l.pulls == 0 || budget.remaining > 0 || (pull != nil && !pull.used)
+	return budget.limit == 0 || budget.remaining > 0 || (pull != nil && !pull.used)
 }
 
 // charge takes a pull from the source's budget, unless an earlier one includes it.
@@ -136,12 +155,13 @@ func (l *rateLimit) charge(source, reference string, manifest []byte) {
 func (l *rateLimit) setHeaders(header http.Header, source string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pulls == 0 {
+	budget := l.of(source)
+	if budget.limit == 0 {
 		return
 	}
-	seconds := int(window.Seconds())
-	header.Set("ratelimit-limit", fmt.Sprintf("%d;w=%d", l.pulls, seconds))
-	header.Set("ratelimit-remaining", fmt.Sprintf("%d;w=%d", l.of(source).remaining, seconds))
+	seconds := int(budget.window.Seconds())
+	header.Set("ratelimit-limit", fmt.Sprintf("%d;w=%d", budget.limit, seconds))
+	header.Set("ratelimit-remaining", fmt.Sprintf("%d;w=%d", budget.remaining, seconds))
 	header.Set("docker-ratelimit-source", source)
 }
 

@@ -145,6 +145,21 @@ func TestABudgetIsFullAgainAfterSixHours(t *testing.T) {
 	}
 }
 
+func TestAUserCanHaveALimitAndAWindowOfItsOwn(t *testing.T) {
+	h := newHub(t, 100)
+	h.limit.setUser("someone", 3, 1, 20*time.Second)
+	h.expectRemaining("0;w=20", "the last pull", h.call(http.MethodGet, "manifests/sha256:1", "someone"))
+	if refused := h.call(http.MethodGet, "manifests/sha256:1", "someone"); refused.Code != http.StatusTooManyRequests {
+		t.Errorf("without pulls: status %d", refused.Code)
+	}
+	h.expectRemaining("99;w=21600", "another's pull", h.call(http.MethodGet, "manifests/sha256:1", "other"))
+	h.now = h.now.Add(20 * time.Second)
+	h.expectRemaining("2;w=20", "the window", h.call(http.MethodGet, "manifests/sha256:1", "someone"))
+	if limit, remaining := h.limit.left("someone"); limit != 3 || remaining != 2 {
+		t.Errorf("left: %d of %d", remaining, limit)
+	}
+}
+
 func TestTheBudgetCanBeSetAndTakenAway(t *testing.T) {
 	h := newHub(t, 100)
 	h.call(http.MethodGet, "manifests/sha256:1", "")

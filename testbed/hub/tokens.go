@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/auth/token"
@@ -30,6 +31,7 @@ const (
 // issuer is the token server.
 // See https://distribution.github.io/distribution/spec/auth/token/ and .../auth/oauth/
 type issuer struct {
+	mu     sync.Mutex
 	users  users
 	key    jose.JSONWebKey
 	signer jose.Signer
@@ -115,8 +117,17 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (i *issuer) knows(name, password string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	known, found := i.users[name]
 	return found && subtle.ConstantTimeCompare([]byte(known), []byte(password)) == 1
+}
+
+// add makes a user.
+func (i *issuer) add(name, password string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.users[name] = password
 }
 
 func (i *issuer) sign(subject, audience string, access []*token.ResourceActions, now time.Time) (string, error) {

@@ -79,14 +79,23 @@ func (s *stack) operatorEnv() []string {
 	return env
 }
 
-// registriesConfig makes the operator find Docker Hub on this machine.
+// registriesConfig makes the operator find Docker Hub on this machine. The same registry has other names for tests that
+// would disturb others under its own, and one name is a registry's that never answers.
 func (s *stack) registriesConfig() []byte {
-	return fmt.Appendf(nil, `registries:
-- host: docker.io
+	config := []byte("registries:\n")
+	for _, name := range []struct{ host, more string }{
+		{"docker.io", ""},
+		{"slow.test", ""},
+		{"busy.test", ""},
+		{"shared.test", "  pullBudgetFloor: 4\n"},
+	} {
+		config = fmt.Appendf(config, `- host: %s
   endpoint: https://%s
   tokenRealms: ["https://%s"]
-  caBundle: |
-%s`, s.ports.address(portHub), s.ports.address(portHubAuth), indent(s.authority.pem, 4))
+%s  caBundle: |
+%s`, name.host, s.ports.address(portHub), s.ports.address(portHubAuth), name.more, indent(s.authority.pem, 4))
+	}
+	return fmt.Appendf(config, "- host: silent.test\n  endpoint: https://%s\n", s.ports.address(portHubSilent))
 }
 
 // writeEnv writes DIR/env, a file to source in a shell.

@@ -36,6 +36,7 @@ const (
 	portHubAuth           = "hub-auth"
 	portHubPlain          = "hub-plain"
 	portHubControl        = "hub-control"
+	portHubSilent         = "hub-silent"
 	portAWS               = "aws"
 	portAWSRegistry       = "aws-registry"
 	portAWSControl        = "aws-control"
@@ -101,7 +102,7 @@ func (s *stack) start(ctx context.Context) error {
 func (s *stack) prepare() error {
 	var err error
 	s.ports, err = reservePorts(portEtcd, portEtcdPeer, portAPIServer, portControllerManager, portHub, portHubAuth,
-		portHubPlain, portHubControl, portAWS, portAWSRegistry, portAWSControl, portMoto, portOperator, portKubelet, portKubeletHealth)
+		portHubPlain, portHubControl, portHubSilent, portAWS, portAWSRegistry, portAWSControl, portMoto, portOperator, portKubelet, portKubeletHealth)
 	if err != nil {
 		return err
 	}
@@ -156,11 +157,12 @@ func (s *stack) startHub(ctx context.Context) error {
 		"--auth-listen", s.ports.address(portHubAuth),
 		"--plain-listen", s.ports.address(portHubPlain),
 		"--control-listen", s.ports.address(portHubControl),
+		"--silent-listen", s.ports.address(portHubSilent),
 		"--tls-cert", s.layout.pki("server.pem"),
 		"--tls-key", s.layout.pki("server.key"),
 		"--storage", s.layout.data("hub"),
 		"--user", hubUser+":"+s.hubPassword)
-	s.ports.release(portHub, portHubAuth, portHubPlain, portHubControl)
+	s.ports.release(portHub, portHubAuth, portHubPlain, portHubControl, portHubSilent)
 	hub, err := s.children.run("hub", cmd)
 	if err != nil {
 		return err

@@ -294,28 +294,6 @@ async fn a_source_that_no_name_server_knows_is_told() {
 }
 
 #[tokio::test]
-async fn a_pull_limit_that_is_used_up_is_told_with_its_time() {
-    let stack = Stack::connect().await;
-    let namespace = stack.namespace("limit").await;
-    let repository = source();
-    push(&format!("{repository}:1"), 14, &[]).await;
-    let fault = stack
-        .fault(
-            "HUB_CONTROL_URL",
-            json!({"method": "GET", "path": format!("/v2/{repository}/manifests/"), "times": 0, "status": 429,
-                   "code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit.",
-                   "headers": {"retry-after": "5"}}),
-        )
-        .await;
-    namespace.apply::<ImageMirror>("image", &mirror(&repository, &["1"], "")).await;
-    let words = namespace.not_ready::<ImageMirror>("image", "RateLimited").await;
-    assert!(words.contains("429") || words.contains("rate limit"), "{words}");
-    fault.remove().await;
-    namespace.ready::<ImageMirror>("image").await;
-    namespace.cleanup().await;
-}
-
-#[tokio::test]
 async fn an_immutable_tag_that_names_another_image_is_left_and_told() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("immutable").await;

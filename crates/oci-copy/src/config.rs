@@ -212,6 +212,9 @@ pub struct EngineConfig {
     /// Blobs in flight for all copies together, at least 1; what one registry gets of them starts at half and follows
     /// what it bears. Each takes up to [`BLOB_WINDOW`](Self::BLOB_WINDOW) of memory for each of its destinations. Default 16.
     pub max_blobs: usize,
+    /// Blobs that are read from one registry at once, at least 1. With fewer than [`max_blobs`](Self::max_blobs), a registry
+    /// that is slow, or falls silent, leaves the rest to others; then no limit starts at half. Default 16.
+    pub max_blobs_per_registry: usize,
     /// Blobs in flight for one copy, at least 1. Default 8.
     pub max_blobs_per_copy: usize,
     /// Small requests in flight to one registry, at least 1: look-ups, manifests, the beginning of uploads. It is where
@@ -247,6 +250,7 @@ impl Default for EngineConfig {
         Self {
             user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_blobs: 16,
+            max_blobs_per_registry: 16,
             max_blobs_per_copy: 8,
             max_requests: 64,
             max_manifests_per_copy: 8,

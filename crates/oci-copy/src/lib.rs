@@ -45,6 +45,7 @@
 //! - How much is in flight follows what a registry bears: it grows while answers are quick, and is halved by 429 and 503.
 //! - Several destinations of one image ([`Engine::copy_to_all`]) share its reading. One that fails, or is slow, keeps
 //!   back no other.
+//! - A pull budget that a registry tells of ([`PullBudget`]) is not overspent: what an image needs is reserved first.
 //! - What is known of a destination is a shortcut: a registry that refuses a manifest for what it lacks is looked at
 //!   again.
 //! - Everything has an end: connections, answers, bodies that stand still, commits, and each copy by its
@@ -61,6 +62,7 @@
 //! [OCI distribution specification]: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
 mod auth;
+mod budget;
 mod client;
 mod config;
 mod digest;
@@ -69,6 +71,7 @@ mod error;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod guard;
 mod limit;
 mod manifest;
 pub mod media_type;
@@ -81,6 +84,7 @@ mod subset;
 mod trust;
 
 pub use auth::credentials::{Anonymous, CredentialSource, Credentials, StaticCredentials};
+pub use budget::{Floor, PullBudget, Purse, Shortage, Why};
 pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig};
 pub use digest::{Algorithm, Digest, DigestError};
 pub use engine::Engine;
@@ -91,6 +95,7 @@ pub use engine::request::{
     ReferrerReport,
 };
 pub use error::{Error, ErrorKind, Operation, Place, Refusal, TransportProblem};
+pub use guard::{Closed, Guard};
 pub use platform::{Platform, PlatformError, PlatformSelection};
 pub use progress::{Progress, ProgressEvent};
 pub use reference::{DOCKER_HUB, Reference, ReferenceError, Repository};

@@ -23,6 +23,12 @@ impl Bounds {
         let max = max.clamp(1, 4096);
         Self { start: max.div_ceil(2), max }
     }
+
+    /// From a limit that leaves enough to others: it is the start, too.
+    pub(crate) fn all_of(max: usize) -> Self {
+        let max = max.clamp(1, 4096);
+        Self { start: max, max }
+    }
 }
 
 /// The number that may be in flight, as the answers so far suggest it.

@@ -9,12 +9,13 @@ use oci_copy::{CopyRequest, Engine, ErrorKind, PlatformSelection, Reference};
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::failure::from_engine;
+use super::copier::Reader;
+use super::failure::{asked_again, from_engine};
 use super::plan::{Backup, Step};
 use super::progress::Part;
 use crate::api::conditions::Reason;
 use crate::controllers::context::Context;
-use crate::controllers::failure::Failure;
+use crate::controllers::failure::{Failure, Retry};
 use crate::ecr::Ecr;
 
 /// How one tag ended in one destination.
@@ -26,6 +27,8 @@ pub(super) enum Ended {
     Kept { digest: String, upstream: String },
     /// It waits for its age.
     Waiting { source_digest: String, until: Timestamp },
+    /// It waits for the source: for pulls, or until it wants to be asked again.
+    Limited(Failure),
     /// It failed.
     Failed(Failure),
 }
@@ -47,6 +50,7 @@ pub(super) struct Route<'a> {
     pub(super) engine: &'a Engine,
     pub(super) ecr: &'a Arc<Ecr>,
     pub(super) source: &'a BTreeMap<String, Reference>,
+    pub(super) reader: &'a Reader,
     pub(super) destination: &'a BTreeMap<String, Reference>,
     pub(super) platforms: &'a PlatformSelection,
     pub(super) progress: Part,
@@ -54,8 +58,10 @@ pub(super) struct Route<'a> {
 
 /// Does what was planned for one destination. A tag that fails holds up no other.
 pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<String, Step>) -> Outcomes {
-    let at_once = steps.len().max(1);
-    stream::iter(steps)
+    let at_once = context.copier.limits.of_one_mirror();
+    // Copies wait for their turns: what needs none is told first.
+    let (copies, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(|(_, step)| matches!(step, Step::Copy { .. }));
+    let outcomes = stream::iter(others.into_iter().chain(copies))
         .map(|(tag, step)| async move {
             let is_copy = matches!(step, Step::Copy { .. });
             let outcome = match step {
@@ -79,15 +85,30 @@ pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<
                 }
                 Step::Fail(failure) => Ended::Failed(failure),
             };
-            if matches!(outcome, Ended::Failed(_)) {
-                context.metrics.tag("failed");
-            }
+            let outcome = told(context, outcome);
             route.progress.ended(&tag, &outcome, is_copy);
             (tag, outcome)
         })
         .buffer_unordered(at_once)
         .collect()
-        .await
+        .await;
+    route.reader.publish(&context.metrics);
+    outcomes
+}
+
+/// What has a time when it goes on waits, and has not failed.
+fn told(context: &Context, ended: Ended) -> Ended {
+    match ended {
+        Ended::Failed(failure) if failure.reason == Reason::RateLimited && matches!(failure.retry, Retry::At(_)) => {
+            context.metrics.tag("limited");
+            Ended::Limited(failure)
+        }
+        Ended::Failed(failure) => {
+            context.metrics.tag("failed");
+            Ended::Failed(failure)
+        }
+        other => other,
+    }
 }
 
 async fn copy(
@@ -100,7 +121,7 @@ async fn copy(
     // What was judged is what is copied, whatever the tag names by now.
     let source = pinned(&route.source[tag], digest)?;
     let destination = &route.destination[tag];
-    let _turn = context.copier.turn().await;
+    let _place = context.copier.limits.copy(source.host(), &route.ecr.host).await?;
     if let Some(Backup { tag, digest }) = backup {
         let kept = pinned(destination, &digest)?;
         let backup = destination.repository().with_tag(&tag).map_err(|error| unusable(&error))?;
@@ -154,7 +175,12 @@ async fn failed(error: &oci_copy::Error, route: &Route<'_>, source: &str) -> Fai
     {
         route.ecr.forget_token().await;
     }
-    from_engine(error, source)
+    let failure = from_engine(error, source);
+    match route.reader.refused().map(Timestamp::try_from) {
+        // A registry that refuses a pull may not say until when; the budget's window does.
+        Some(Ok(time)) if error.is_pull_limit() && failure.retry == Retry::Backoff => asked_again(failure, time),
+        _ => failure,
+    }
 }
 
 fn pinned(reference: &Reference, digest: &str) -> Result<Reference, Failure> {

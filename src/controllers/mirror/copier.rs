@@ -2,19 +2,27 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use oci_copy::{CredentialSource, Credentials, Engine, EngineConfig, PlatformSelection, RegistryConfig};
+use kube::{Resource as _, ResourceExt as _};
+use oci_copy::{CredentialSource, Credentials, Engine, EngineConfig, PlatformSelection, Purse, RegistryConfig};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::budgets::Budgets;
+use super::limits::{CopyLimits, Limits, SourceGuard};
 use super::verified::Verified;
+use crate::api::ImageMirror;
 use crate::controllers::run::Settings;
 use crate::dockerconfig::DockerConfig;
 use crate::ecr::Ecr;
+use crate::metrics::Metrics;
 
 /// How many lists of tags are read at once. A list of 50,000 tags takes some megabytes while it is judged.
 const LISTS: usize = 8;
+
+/// How many blobs of one image are in flight at once.
+const BLOBS_OF_ONE: usize = 4;
 
 /// How many rewritten images are remembered.
 const MANY_REWRITTEN: usize = 10_000;
@@ -22,7 +30,9 @@ const MANY_REWRITTEN: usize = 10_000;
 /// The copy engine and its limits.
 pub struct Copier {
     engine: Engine,
-    permits: Semaphore,
+    /// How much goes on at once.
+    pub(super) limits: Arc<Limits>,
+    budgets: Budgets,
     lists: Semaphore,
     /// What images become when they lose platforms, by the platforms and the digest at the source. The same always: so
     /// what a status has no room for need not be copied again to be known.
@@ -44,13 +54,14 @@ pub struct CopierError {
 impl Copier {
     /// Sets up the engine as the operator's settings say.
     pub(in crate::controllers) fn new(settings: &Settings) -> Result<Self, CopierError> {
-        let mut engine = Engine::new(EngineConfig::default());
+        let mut engine = Engine::new(engine_config(&settings.copy_limits));
         for config in settings.registries.configs() {
             engine = with_registry(&engine, config.clone())?;
         }
         Ok(Self {
             engine,
-            permits: Semaphore::new(settings.mirror_concurrency.max(1)),
+            limits: Arc::new(Limits::new(settings.copy_limits)),
+            budgets: Budgets::new(&settings.registries),
             lists: Semaphore::new(LISTS),
             rewritten: Mutex::default(),
             verified: Verified::default(),
@@ -58,15 +69,33 @@ impl Copier {
         })
     }
 
+    /// How a mirror reads its source: with these credentials, from the budget that belongs to them.
+    pub(super) fn reader(&self, mirror: &ImageMirror, credentials: SourceCredentials, source: &str) -> Reader {
+        let budget = self.budgets.of(source, credentials.0.credentials(source));
+        // Who has nothing mirrored yet comes first.
+        let counts = mirror.status.as_ref().and_then(|status| status.counts.as_ref());
+        let is_new = counts.is_none_or(|counts| counts.mirrored == 0);
+        let secret = mirror.spec.source.credentials_secret_ref.as_ref();
+        let namespace = mirror.meta().namespace.as_deref().unwrap_or_default();
+        Reader {
+            purse: budget.purse(&mirror.uid().unwrap_or_default(), is_new),
+            guard: Arc::new(SourceGuard { limits: self.limits.clone(), source: source.to_owned() }),
+            label: secret.map_or_else(|| "anonymous".to_owned(), |secret| format!("{namespace}/{}", secret.name)),
+            source: source.to_owned(),
+            credentials,
+        }
+    }
+
     /// The engine for reading from the source.
-    pub(super) fn for_source(&self, credentials: SourceCredentials) -> Engine {
-        self.engine.with_credentials(Arc::new(credentials))
+    pub(super) fn for_source(&self, reader: &Reader) -> Engine {
+        reader.watched(self.engine.with_credentials(Arc::new(reader.credentials.clone())))
     }
 
     /// The engine for copying from the source into a registry of ECR.
-    pub(super) fn for_destination(&self, source: SourceCredentials, ecr: &Arc<Ecr>) -> Result<Engine, CopierError> {
+    pub(super) fn for_destination(&self, reader: &Reader, ecr: &Arc<Ecr>) -> Result<Engine, CopierError> {
         let engine = with_registry(&self.engine, ecr_config(ecr)?)?;
-        Ok(engine.with_credentials(Arc::new(BothCredentials { source, ecr: ecr.clone() })))
+        let credentials = BothCredentials { source: reader.credentials.clone(), ecr: ecr.clone() };
+        Ok(reader.watched(engine.with_credentials(Arc::new(credentials))))
     }
 
     /// Waits for a turn to list a source's tags.
@@ -99,11 +128,50 @@ impl Copier {
             })
             .collect()
     }
+}
 
-    /// Waits for a turn to copy.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.permits.acquire().await.ok()
+/// How a mirror reads its source.
+pub(super) struct Reader {
+    source: String,
+    credentials: SourceCredentials,
+    purse: Purse,
+    guard: Arc<SourceGuard>,
+    /// Whose credentials they are, for metrics: a Secret, or nobody's.
+    label: String,
+}
+
+impl Reader {
+    fn watched(&self, engine: Engine) -> Engine {
+        engine.with_purse(&self.source, self.purse.clone()).with_guard(self.guard.clone())
     }
+
+    /// When it is worth a look whether the source takes pulls again, if it refuses them now.
+    pub(super) fn refused(&self) -> Option<SystemTime> {
+        self.purse.budget().refused()
+    }
+
+    /// Whether nothing is left to copy with.
+    pub(super) fn is_used_up(&self) -> bool {
+        self.refused().is_some() || self.purse.budget().free() == Some(0)
+    }
+
+    /// Tells in the metrics what is left.
+    pub(super) fn publish(&self, metrics: &Metrics) {
+        let told = self.purse.budget().told();
+        let figures = told.and_then(|told| Some((told.limit?, told.remaining?)));
+        metrics.pull_budget(&self.source, &self.label, figures);
+    }
+}
+
+/// Room for all copies that the limits let through, from one source and in all: blobs wait for no other copy's.
+fn engine_config(limits: &CopyLimits) -> EngineConfig {
+    let mut config = EngineConfig::default();
+    // A mirror that has to wait says so, and lets others have its place.
+    config.retry.max_retry_after = Duration::from_secs(10);
+    config.max_blobs_per_copy = BLOBS_OF_ONE;
+    config.max_blobs_per_registry = limits.most_from_one() * BLOBS_OF_ONE;
+    config.max_blobs = limits.most() * BLOBS_OF_ONE;
+    config
 }
 
 /// The platforms as a text; none for all of them, which leave images as they are.

@@ -7,11 +7,13 @@
 
 mod age;
 mod apply;
+mod budgets;
 mod child;
 mod copier;
 pub(crate) mod discovery;
 mod failure;
 pub(super) mod gauges;
+mod limits;
 pub(crate) mod names;
 mod observe;
 mod plan;
@@ -37,15 +39,17 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use oci_copy::Repository;
 
 use super::context::Context;
-use super::failure::Failure;
+use super::failure::{Failure, Retry};
 use super::report::Outcome;
 use super::{Error, next};
 use crate::api::ImageMirror;
 use crate::api::conditions::Reason;
 pub(crate) use child::children;
 pub use copier::{Copier, CopierError};
+pub use limits::CopyLimits;
 use schedule::Timing;
 
 /// The most tags and digests that a mirror may select: what was seen of each is part of its status, and each costs a request
@@ -90,7 +94,16 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
         Ok(timing) => timing,
         Err(failure) => return fail(&mirror, &context, failure).await,
     };
-    let prepared = match prepare::prepare(&mirror, &context).await {
+    let is_due = schedule::not_due(&mirror, &timing, Timestamp::now()).is_none();
+    if is_due && let Some(failure) = source_closed(&mirror, &context) {
+        return fail(&mirror, &context, failure).await;
+    }
+    let prepared = {
+        let _turn = context.copier.limits.prepare().await;
+        // On the heap while it goes on: a thousand may wait for their turns.
+        Box::pin(prepare::prepare(&mirror, &context)).await
+    };
+    let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => return fail(&mirror, &context, failure).await,
     };
@@ -99,8 +112,14 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
         return Ok(Action::requeue(wait));
     }
 
+    let work = async {
+        match context.copier.limits.look(prepared.source.host()).await {
+            Ok(look) => Box::pin(sync::sync(&mirror, &context, &prepared, look)).await,
+            Err(failure) => Ok(Err(failure)),
+        }
+    };
     let looked = tokio::select! {
-        looked = sync::sync(&mirror, &context, &prepared) => looked?,
+        looked = work => looked?,
         // Dropping the copies cancels them: blobs that are complete stay, and no tag names anything incomplete.
         () = superseded(&mirror, &context) => return Ok(Action::requeue(Duration::ZERO)),
     };
@@ -115,7 +134,13 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
     let dues = [status::first_due(&looked.destinations), looked.prune_due];
     let due = dues.into_iter().flatten().fold(timing.next(&uid, now), Timestamp::min);
     let is_ready = matches!(outcome, Outcome::Ready { .. });
-    let status = status::status(&mirror, &looked, is_ready.then_some(due), now);
+    let next_look = match &outcome {
+        Outcome::Ready { .. } => Some(due),
+        // The time when a limit lets it go on.
+        Outcome::Failed(Failure { retry: Retry::At(time), .. }) => Some(*time),
+        _ => None,
+    };
+    let status = status::status(&mirror, &looked, next_look, now);
     context.report(mirror.as_ref(), status, &outcome).await?;
     if !is_ready {
         return Ok(next(&context, mirror.as_ref(), &outcome, context.intervals.resync));
@@ -125,11 +150,24 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
 }
 
 async fn fail(mirror: &ImageMirror, context: &Context, failure: Failure) -> Result<Action, Error> {
-    let outcome = Outcome::Failed(failure);
     let mut status = mirror.status.clone().unwrap_or_default();
-    status.next_sync_time = None;
+    status.next_sync_time = match failure.retry {
+        Retry::At(time) if failure.reason == Reason::RateLimited => Some(status::whole_second(time)),
+        _ => None,
+    };
+    let outcome = Outcome::Failed(failure);
     context.report(mirror, status, &outcome).await?;
     Ok(next(context, mirror, &outcome, context.intervals.resync))
+}
+
+/// Why the source is not asked now, of a mirror that has been looked at already: nothing new is to be said of it.
+fn source_closed(mirror: &ImageMirror, context: &Context) -> Option<Failure> {
+    let observed = mirror.status.as_ref()?.common.observed_generation;
+    if observed != mirror.metadata.generation {
+        return None;
+    }
+    let source: Repository = mirror.spec.source.image.parse().ok()?;
+    context.copier.limits.closed(source.host())
 }
 
 /// Ends when the object is deleted, or changed, or the program stops.

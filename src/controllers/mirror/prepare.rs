@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use oci_copy::{Platform, PlatformSelection, Repository};
 
-use super::copier::SourceCredentials;
+use super::copier::{Reader, SourceCredentials};
 use super::names::repository_name;
 use super::selection::Rules;
 use super::verification::{self, Verification};
@@ -29,9 +29,9 @@ pub(super) struct Prepared {
     pub(super) source: Repository,
     pub(super) rules: Rules,
     pub(super) min_age: Option<Duration>,
+    pub(super) reader: Reader,
     /// How long a tag stays that is no longer selected, if such tags go at all.
     pub(super) prune_after: Option<Duration>,
-    pub(super) credentials: SourceCredentials,
     pub(super) platforms: PlatformSelection,
     /// What images need before they are copied.
     pub(super) verification: Option<Verification>,
@@ -64,6 +64,7 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
         .map_err(|error| invalid("platforms", &error))?;
     let credentials = source_credentials(mirror, context, source.host()).await?;
     let verification = verification::read(mirror, context).await?;
+    let reader = context.copier.reader(mirror, credentials, source.host());
 
     let namespace = mirror.namespace().unwrap_or_default();
     let namespace = namespace.as_str();
@@ -89,7 +90,7 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
     }))
     .await;
     let platforms = PlatformSelection::only(platforms);
-    Ok(Prepared { source, rules, min_age, prune_after, credentials, platforms, verification, destinations })
+    Ok(Prepared { source, rules, min_age, prune_after, reader, platforms, verification, destinations })
 }
 
 async fn source_credentials(mirror: &ImageMirror, context: &Context, host: &str) -> Result<SourceCredentials, Failure> {

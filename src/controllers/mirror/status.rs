@@ -63,7 +63,7 @@ pub(super) fn status(
         mirrored: Some(format!("{}/{}", counts.mirrored, counts.selected)),
         counts: Some(counts),
         last_sync_time: if any { Some(Time(now)) } else { previous.last_sync_time.clone() },
-        next_sync_time: next.map(|next| Time(Timestamp::from_second(next.as_second()).unwrap_or(next))),
+        next_sync_time: next.map(whole_second),
         platforms: mirror.spec.platforms.clone(),
         discovery: None,
         progress: None,
@@ -105,7 +105,7 @@ fn counts(looked: &Looked) -> MirrorCounts {
         selected: number(tags.len()),
         mirrored: all(|ended| matches!(ended, Ended::Mirrored(_))),
         kept: in_one(|ended| matches!(ended, Ended::Kept { .. })),
-        waiting: in_one(|ended| matches!(ended, Ended::Waiting { .. })),
+        waiting: in_one(|ended| matches!(ended, Ended::Waiting { .. } | Ended::Limited(_))),
         failed: in_one(|ended| matches!(ended, Ended::Failed(_))),
         rejected: rejected.iter().map(|(rule, count)| (rule.to_string(), number(*count))).collect(),
     }
@@ -131,7 +131,7 @@ fn destination(
     let ended = |name: &str| outcome.tags.as_ref().ok().and_then(|tags| tags.get(name));
     let urgency = |name: &str| match (ended(name), known(name).map(|known| known.state)) {
         (Some(Ended::Failed(_)), _) | (None, Some(TagState::Failed)) => 0,
-        (Some(Ended::Waiting { .. }), _) | (None, Some(TagState::Waiting)) => 1,
+        (Some(Ended::Waiting { .. } | Ended::Limited(_)), _) | (None, Some(TagState::Waiting)) => 1,
         (Some(Ended::Kept { .. }), _) | (None, Some(TagState::Kept)) => 2,
         _ => 3,
     };
@@ -204,8 +204,14 @@ fn tag(
             Reason::TooYoung,
             format!("{source_digest} waits for tags.minAge until {}", second(*until)),
         ),
+        Some(Ended::Limited(failure)) => told(TagState::Waiting, failure.reason, failure.message.clone()),
         Some(Ended::Failed(failure)) => told(TagState::Failed, failure.reason, failure.message.clone()),
     }
+}
+
+/// A time of the status, without fractions of a second.
+pub(super) fn whole_second(time: Timestamp) -> Time {
+    Time(second(time))
 }
 
 /// A time without fractions of a second.
@@ -227,7 +233,7 @@ pub(super) fn first_due(outcomes: &[DestinationOutcome]) -> Option<Timestamp> {
 /// Ready when every tag is in every destination, or has a reason of the spec's own not to be.
 pub(super) fn outcome(outcomes: &[DestinationOutcome]) -> Outcome {
     let mut failures = Vec::new();
-    let (mut mirrored, mut kept, mut waiting) = (0, 0, 0);
+    let (mut mirrored, mut kept, mut waiting, mut limited) = (0, 0, 0, 0);
     for outcome in outcomes {
         match &outcome.tags {
             Err(failure) => failures.push((outcome.registry.as_str(), None, failure)),
@@ -237,7 +243,8 @@ pub(super) fn outcome(outcomes: &[DestinationOutcome]) -> Outcome {
                         Ended::Mirrored(_) => mirrored += 1,
                         Ended::Kept { .. } => kept += 1,
                         Ended::Waiting { .. } => waiting += 1,
-                        Ended::Failed(failure) => {
+                        Ended::Failed(failure) | Ended::Limited(failure) => {
+                            limited += usize::from(matches!(result, Ended::Limited(_)));
                             failures.push((outcome.registry.as_str(), Some(tag.as_str()), failure));
                         }
                     }
@@ -262,7 +269,14 @@ pub(super) fn outcome(outcomes: &[DestinationOutcome]) -> Outcome {
     let of = tag.map_or_else(|| format!("registry {registry}"), |tag| format!("tag {tag}"));
     let message = match failures.len() {
         1 => first.message.clone(),
-        count => format!("{mirrored} of {all} images are mirrored; {count} failed, {of} for one: {}", first.message),
+        count => {
+            let what = match limited {
+                0 => "failed",
+                _ if limited == count => "wait",
+                _ => "failed or wait",
+            };
+            format!("{mirrored} of {all} images are mirrored; {count} {what}, {of} for one: {}", first.message)
+        }
     };
     Outcome::Failed(Failure {
         reason: if one_reason { first.reason } else { Reason::SomeTagsFailed },

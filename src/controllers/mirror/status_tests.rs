@@ -220,3 +220,32 @@ fn the_soonest_retry_of_several_failures_is_that_of_the_whole() {
     let whole = failure(&[mixed]);
     assert_eq!((whole.reason, whole.retry), (Reason::SomeTagsFailed, Retry::At(now())));
 }
+
+fn limited(message: &str, until: i64) -> Ended {
+    let time = Timestamp::from_second(until).expect("in range");
+    Ended::Limited(Failure { reason: Reason::RateLimited, message: message.into(), retry: Retry::At(time) })
+}
+
+#[test]
+fn a_tag_that_waits_for_a_limit_waits_and_the_mirror_is_not_ready_until_its_time() {
+    let tags = || vec![("1", mirrored("a", true)), ("2", limited("no pulls", 500)), ("3", limited("no pulls", 400))];
+    let outcomes = [destination(tags())];
+    let failure = failure(&outcomes);
+    assert_eq!(failure.reason, Reason::RateLimited);
+    assert_eq!(failure.retry, Retry::At(Timestamp::from_second(400).expect("in range")));
+    assert_eq!(failure.message, "1 of 3 images are mirrored; 2 wait, tag 2 for one: no pulls");
+
+    let status = after(&mirror(&["1", "2", "3"]), vec![destination(tags())], now());
+    let tag = &status.destinations[0].tags[0];
+    assert_eq!((tag.state, tag.reason.as_deref()), (TagState::Waiting, Some("RateLimited")));
+    let expected = MirrorCounts { selected: 3, mirrored: 1, waiting: 2, ..MirrorCounts::default() };
+    assert_eq!(status.counts, Some(expected));
+}
+
+#[test]
+fn a_limit_beside_another_failure_is_not_the_only_reason() {
+    let tags = vec![("1", failed(Reason::TagNotFound, Retry::Stalled)), ("2", limited("no pulls", 500))];
+    let failure = failure(&[destination(tags)]);
+    assert_eq!(failure.reason, Reason::SomeTagsFailed);
+    assert!(failure.message.contains("2 failed or wait"), "{}", failure.message);
+}

@@ -11,6 +11,7 @@ use kube::runtime::events::EventType;
 use oci_copy::{Engine, PlatformSelection, Reference, ReferenceError, Repository};
 
 use super::age::{self, Releases};
+use super::limits::Look;
 use super::observe::{self, Digests, Selected};
 use super::plan::{self, Step, Terms};
 use super::prepare::{Destination, Prepared};
@@ -34,8 +35,9 @@ pub(super) async fn sync(
     mirror: &ImageMirror,
     context: &Context,
     prepared: &Prepared,
+    mut look: Look,
 ) -> Result<Result<Looked, Failure>, Error> {
-    let engine = context.copier.for_source(prepared.credentials.clone());
+    let engine = context.copier.for_source(&prepared.reader);
     let usable = prepared.destinations.iter().any(|destination| destination.ready.is_ok());
     let selected = match select(mirror, context, prepared, &engine, usable).await {
         Ok(selected) => selected,
@@ -54,14 +56,17 @@ pub(super) async fn sync(
             *found = Err(observe::why_missing(&engine, &references[tag]).await);
         }
     }
+    look.leave_source();
     let age = Age::of(mirror, prepared, &source, usable, Timestamp::now());
     let planned = prepared.destinations.iter().map(|it| plan_one(mirror, context, prepared, &source, &age, it));
     let mut planned = future::join_all(planned).await;
     if let Some(verification) = &prepared.verification {
         verified::refuse_unverified(mirror, context, prepared, verification, &engine, &mut planned).await;
     }
+    drop(look);
+    prepared.reader.publish(&context.metrics);
 
-    announce(mirror, context, &planned, &age).await?;
+    announce(mirror, context, &planned, &age, prepared.reader.is_used_up()).await?;
     let copies = planned.iter().filter_map(|it| it.as_ref().ok()).map(Planned::copies).sum();
     let tracker = Tracker::new(planned.len(), copies);
     let wanted: BTreeSet<&str> = selected.tags.iter().map(String::as_str).collect();
@@ -78,6 +83,7 @@ pub(super) async fn sync(
                 engine: &planned.engine,
                 ecr: &planned.ecr,
                 source: references,
+                reader: &prepared.reader,
                 destination: &planned.references,
                 platforms: &prepared.platforms,
                 progress,
@@ -249,9 +255,11 @@ async fn announce(
     context: &Context,
     planned: &[Result<Planned, Failure>],
     age: &Age,
+    used_up: bool,
 ) -> Result<(), Error> {
     let copies: usize = planned.iter().filter_map(|planned| planned.as_ref().ok()).map(Planned::copies).sum();
-    if copies > 0 {
+    // Without pulls nothing is copied now, and nobody need hear of it each time.
+    if copies > 0 && !used_up {
         let message = format!("copying {copies} {}", if copies == 1 { "image" } else { "images" });
         // What was known stays until the copies end.
         let previous = mirror.status.clone().unwrap_or_default();
@@ -317,7 +325,7 @@ async fn plan_one(
 ) -> Result<Planned, Failure> {
     let ecr = destination.ready.clone()?;
     let invalid = |error: &dyn std::fmt::Display| Failure::stalled(Reason::InvalidSpec, error.to_string());
-    let engine = context.copier.for_destination(prepared.credentials.clone(), &ecr).map_err(|error| invalid(&error))?;
+    let engine = context.copier.for_destination(&prepared.reader, &ecr).map_err(|error| invalid(&error))?;
     let repository = Repository::new(&ecr.host, &destination.repository).map_err(|error| invalid(&error))?;
     let names: Vec<String> = source.keys().cloned().collect();
     let references = references(&repository, &names).map_err(|error| invalid(&error))?;

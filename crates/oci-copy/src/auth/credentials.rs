@@ -22,7 +22,8 @@ impl Credentials {
     }
 
     /// What tells these credentials from others without being a secret.
-    pub(crate) fn identity(&self) -> Digest {
+    #[must_use]
+    pub fn identity(&self) -> Digest {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         // The length keeps ("ab", "c") and ("a", "bc") apart.
         hasher.update(&(self.username.len() as u64).to_be_bytes());

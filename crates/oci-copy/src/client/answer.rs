@@ -113,12 +113,13 @@ impl Answer {
         let status = self.status().as_u16();
         let retry_at = self.retry_at();
         let content_type = self.header(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-        let exhausted = status == 429 && retry_at.is_none() && remaining(self.headers()) == Some(0);
+        let none_left = none_left(self.headers());
         let authorization = self.authorization.clone();
         let own = self.own;
         let body = self.read(&place, MAX_SMALL_BODY, idle).await.unwrap_or_default();
         // What a storage service says is not the registry's word, and it likes to repeat the signed URL.
         let (code, message) = if own { read_error_body(&content_type, &body) } else { (None, None) };
+        let exhausted = status == 429 && (none_left || message.as_deref().is_some_and(is_about_pulls));
         let message = message.map(|text| match &authorization {
             Some(authorization) => authorization.scrub(&text),
             None => text,
@@ -149,25 +150,23 @@ fn retry_at(value: &str, now: SystemTime) -> Option<SystemTime> {
     httpdate::parse_http_date(value).ok()
 }
 
+/// Whether a registry's words are about a limit of pulls. Docker Hub has two limits with one status: this one's message
+/// names it, with a link, and the one against abuse says "Too Many Requests" and no more.
+fn is_about_pulls(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("pull rate limit") || message.contains("increase-rate-limit")
+}
+
 /// The pull budgets that registries told, by host.
 #[derive(Default)]
 pub(crate) struct RateLimits(Mutex<HashMap<String, RateLimit>>);
 
 impl RateLimits {
-    pub(crate) fn observe(&self, host: &str, headers: &HeaderMap) {
-        let quota = |name| Some(quota(headers.get(name)?.to_str().ok()?));
-        let (limit, remaining) = (quota("ratelimit-limit"), quota("ratelimit-remaining"));
-        if limit.is_none() && remaining.is_none() {
-            return;
-        }
-        let window = limit.and_then(|(_, window)| window).or(remaining.and_then(|(_, window)| window));
-        let seen = RateLimit {
-            limit: limit.and_then(|(count, _)| count),
-            remaining: remaining.and_then(|(count, _)| count),
-            window,
-            observed_at: SystemTime::now(),
-        };
+    /// What an answer's headers tell, if they tell something.
+    pub(crate) fn observe(&self, host: &str, headers: &HeaderMap) -> Option<RateLimit> {
+        let seen = rate_limit(headers)?;
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), seen);
+        Some(seen)
     }
 
     pub(crate) fn get(&self, host: &str) -> Option<RateLimit> {
@@ -175,8 +174,23 @@ impl RateLimits {
     }
 }
 
-fn remaining(headers: &HeaderMap) -> Option<u64> {
-    quota(headers.get("ratelimit-remaining")?.to_str().ok()?).0
+fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
+    let quota = |name| Some(quota(headers.get(name)?.to_str().ok()?));
+    let (limit, remaining) = (quota("ratelimit-limit"), quota("ratelimit-remaining"));
+    if limit.is_none() && remaining.is_none() {
+        return None;
+    }
+    Some(RateLimit {
+        limit: limit.and_then(|(count, _)| count),
+        remaining: remaining.and_then(|(count, _)| count),
+        window: limit.and_then(|(_, window)| window).or(remaining.and_then(|(_, window)| window)),
+        observed_at: SystemTime::now(),
+    })
+}
+
+/// Whether the headers say that a pull budget is used up.
+pub(crate) fn none_left(headers: &HeaderMap) -> bool {
+    rate_limit(headers).is_some_and(|told| told.remaining == Some(0))
 }
 
 /// `100;w=21600`: a count, and its window in seconds.
@@ -199,6 +213,17 @@ mod tests {
         for odd in ["", "-1", "soon", "99999999999999999999"] {
             assert_eq!(retry_at(odd, now), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn the_limit_of_pulls_is_told_from_the_one_against_abuse_by_its_words() {
+        for words in [
+            "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit",
+            "You have reached your pull rate limit as 'someone'",
+        ] {
+            assert!(is_about_pulls(words), "{words}");
+        }
+        assert!(!is_about_pulls("Too Many Requests"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::{Session, protocol};
+use crate::budget::Pulls;
 use crate::digest::Digest;
 use crate::engine::request::{Descriptor, Missing};
 use crate::error::{Error, ErrorKind, Operation};
@@ -48,6 +49,9 @@ impl Session {
 
     /// Reads a manifest. By digest, its bytes have that digest; by tag, the one that the registry tells.
     pub(crate) async fn get_manifest(&self, key: &str) -> Result<Manifest, Error> {
+        if let (Some(pulls), Ok(digest)) = (self.pulls(), key.parse::<Digest>()) {
+            pulls.expect_image(&digest).map_err(|shortage| self.short(shortage))?;
+        }
         retrying(&self.config.retry, || self.get_manifest_once(key)).await
     }
 
@@ -62,7 +66,9 @@ impl Session {
     async fn get_manifest_once(&self, key: &str) -> Result<Manifest, Error> {
         let mut call = self.call(Operation::GetManifest, Some(key), Method::GET, self.url(&format!("manifests/{key}")));
         call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_MANIFESTS));
+        let asked = self.pulls().map(Pulls::ask).transpose().map_err(|shortage| self.short(shortage))?;
         let answer = self.exchange(&call).await?;
+        drop(asked);
         if !answer.status().is_success() {
             return Err(self.refuse(call.place, answer).await);
         }

@@ -25,8 +25,10 @@ use crate::auth::Authorization;
 use crate::auth::challenge::{self, Challenge};
 use crate::auth::credentials::{CredentialSource, Credentials};
 use crate::auth::token::{Token, TokenKey, read_token, token_url};
+use crate::budget::{Pulls, Shortage};
 use crate::config::EngineConfig;
-use crate::error::{Error, Operation, Place, Refusal};
+use crate::error::{Error, ErrorKind, Operation, Place, Refusal};
+use crate::guard::{Closed, Guard};
 use crate::limit::{Limiter, Permit};
 use crate::reference::Repository;
 use answer::{Answer, RateLimits};
@@ -48,7 +50,16 @@ pub(crate) struct Session {
     source: Arc<dyn CredentialSource>,
     /// What the credential source said, once it was asked.
     credentials: tokio::sync::Mutex<Option<Option<Credentials>>>,
-    rate_limits: Arc<RateLimits>,
+    watch: Watch,
+}
+
+/// Who hears of a session's requests, and who is asked before them.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) rate_limits: Arc<RateLimits>,
+    /// What the session may spend of the registry's pull budget.
+    pub(crate) pulls: Option<Pulls>,
+    pub(crate) guard: Option<Arc<dyn Guard>>,
 }
 
 /// One request.
@@ -81,10 +92,10 @@ impl Session {
         repository: Repository,
         access: Access,
         source: Arc<dyn CredentialSource>,
-        rate_limits: Arc<RateLimits>,
+        watch: Watch,
     ) -> Self {
         let scope = scope(&repository, access);
-        Self { registry, config, repository, scope, source, credentials: Default::default(), rate_limits }
+        Self { registry, config, repository, scope, source, credentials: Default::default(), watch }
     }
 
     pub(crate) fn place(&self, operation: Operation, subject: Option<&str>) -> Place {
@@ -115,6 +126,7 @@ impl Session {
     /// a token may expire right after.
     pub(crate) async fn exchange(&self, call: &Call) -> Result<Answer, Error> {
         let mut first = Some(self.registry.first.enter().await);
+        self.admit(call)?;
         let scope = self.scope_of(call);
         let mut grant = self.grant(&call.place, &scope).await?;
         let mut tries_left = if grant.is_none() { 2 } else { 1 };
@@ -127,6 +139,58 @@ impl Session {
             drop(first.take());
             answer.drain(self.config.idle_timeout).await;
             grant = self.grant(&call.place, &scope).await?;
+        }
+    }
+
+    /// Whether the guard lets a request through. Nobody keeps one back that brings or writes a blob or writes a manifest.
+    fn admit(&self, call: &Call) -> Result<(), Error> {
+        use Operation as Op;
+        let looks =
+            matches!(call.place.operation, Op::HeadManifest | Op::GetManifest | Op::ListTags | Op::ListReferrers);
+        let Some(guard) = self.watch.guard.as_ref().filter(|_| looks) else { return Ok(()) };
+        guard.admit(self.repository.host()).map_err(|Closed { kind, until, problem }| Error::Closed {
+            place: Box::new(call.place.clone()),
+            kind,
+            until,
+            problem,
+        })
+    }
+
+    /// What the session may spend of the registry's pull budget, if it has one.
+    pub(crate) fn pulls(&self) -> Option<&Pulls> {
+        self.watch.pulls.as_ref()
+    }
+
+    /// The error that a budget is which is not enough.
+    pub(crate) fn short(&self, shortage: Shortage) -> Error {
+        Error::PullBudget { host: self.repository.host().to_owned(), shortage: Box::new(shortage) }
+    }
+
+    /// Tells the guard of a request that the registry did not take.
+    fn failed(&self, error: Error) -> Error {
+        let tell = match error.kind() {
+            ErrorKind::Unreachable | ErrorKind::Tls | ErrorKind::Timeout => true,
+            ErrorKind::RateLimited => !error.is_pull_limit(),
+            _ => false,
+        };
+        if let Some(guard) = self.watch.guard.as_ref().filter(|_| tell) {
+            guard.failed(self.repository.host(), &error);
+        }
+        error
+    }
+
+    /// Learns what an answer tells of pulls, and tells the guard that there was one.
+    fn learn_limits(&self, operation: Operation, response: &Response, sent: SystemTime) {
+        let host = self.repository.host();
+        let told = self.watch.rate_limits.observe(host, response.headers());
+        let about_manifests = matches!(operation, Operation::HeadManifest | Operation::GetManifest);
+        if let Some(pulls) = self.pulls()
+            && (told.is_some() || (about_manifests && response.status().is_success()))
+        {
+            pulls.purse().budget().observe(told.as_ref(), sent);
+        }
+        if let Some(guard) = &self.watch.guard {
+            guard.answered(host);
         }
     }
 
@@ -237,7 +301,8 @@ impl Session {
         };
         let headers = HeaderMap::new();
         let response =
-            self.send(client, &place, Method::GET, token_url(key), &headers, None, authorization.as_ref()).await?;
+            self.send(client, &place, Method::GET, token_url(key), &headers, None, authorization.as_ref()).await;
+        let response = response.map_err(|error| self.failed(error))?;
         let answer = Answer::new(response, belongs, authorization);
         if !answer.status().is_success() {
             return Err(self.refuse_token(place, answer, host, belongs));
@@ -260,7 +325,9 @@ impl Session {
         };
         let retry_at = answer.retry_at();
         let status = answer.status().as_u16();
-        Refusal { place, status, code: None, message: None, retry_at, note: Some(note), exhausted: false }.into()
+        let refusal =
+            Refusal { place, status, code: None, message: None, retry_at, note: Some(note), exhausted: false };
+        self.failed(refusal.into())
     }
 
     fn foreign_note(&self, realm: &str) -> String {
@@ -317,6 +384,7 @@ impl Session {
             let authorization = grant.map(|grant| &grant.authorization).filter(|_| own);
             let permit = if own { self.permit(call.place.operation).await } else { None };
             let sent = tokio::time::Instant::now();
+            let clock = self.pulls().map_or_else(SystemTime::now, |pulls| pulls.purse().budget().now());
             let response = self
                 .send(
                     client,
@@ -327,9 +395,10 @@ impl Session {
                     call.body.clone(),
                     authorization,
                 )
-                .await?;
+                .await
+                .map_err(|error| if own { self.failed(error) } else { error })?;
             if own {
-                self.rate_limits.observe(self.repository.host(), response.headers());
+                self.learn_limits(call.place.operation, &response, clock);
                 self.heed(call.place.operation, &response, sent, permit.as_ref());
             }
             let location = response.headers().get(LOCATION).filter(|_| reads && is_redirect(response.status()));
@@ -370,7 +439,9 @@ impl Session {
         sent: tokio::time::Instant,
         permit: Option<&Permit>,
     ) {
-        if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        // A pull budget that is used up tells nothing of what the registry bears.
+        let used_up = response.status() == StatusCode::TOO_MANY_REQUESTS && answer::none_left(response.headers());
+        if used_up || !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             if let Some(permit) = permit {
                 permit.answered();
             }
@@ -439,7 +510,12 @@ impl Session {
             }
             _ => None,
         };
-        answer.into_refusal(place, note, self.config.idle_timeout).await.into()
+        let retry_at = answer.retry_at();
+        let error: Error = answer.into_refusal(place, note, self.config.idle_timeout).await.into();
+        if let Some(pulls) = self.pulls().filter(|_| error.is_pull_limit()) {
+            pulls.purse().budget().was_refused(retry_at);
+        }
+        self.failed(error)
     }
 }
 

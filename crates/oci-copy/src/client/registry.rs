@@ -100,12 +100,14 @@ impl Registry {
         let own = client(Reach::own(&config), true)?;
         let bulk = client(Reach::own(&config), false)?;
         let elsewhere = client(Reach::elsewhere(&config), false)?;
+        let shares = engine.max_blobs_per_registry < engine.max_blobs;
+        let blobs = |max| if shares { Bounds::all_of(max) } else { Bounds::up_to(max) };
         let limits = Limits {
             requests: Limiter::new(Bounds::up_to(engine.max_requests)),
             puts: Limiter::new(Bounds::up_to(engine.max_requests / 4)),
             put_pace: config.manifest_pace().map(Pace::new),
-            reads: Limiter::new(Bounds::up_to(engine.max_blobs)),
-            writes: Limiter::new(Bounds::up_to(engine.max_blobs)),
+            reads: Limiter::new(blobs(engine.max_blobs.min(engine.max_blobs_per_registry))),
+            writes: Limiter::new(blobs(engine.max_blobs)),
         };
         let chunks = Chunks::new(config.chunk_size());
         Ok(Self {

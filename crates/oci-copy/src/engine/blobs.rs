@@ -232,10 +232,18 @@ impl Transfer {
     /// What a blob in flight takes of the engine's own limits. They are never closed.
     async fn permits(&self) -> Vec<Box<dyn Send + Sync>> {
         let mut permits: Vec<Box<dyn Send + Sync>> = Vec::new();
-        for permits_of in [&self.own_permits, &self.permits] {
-            permits.extend(permits_of.clone().acquire_owned().await.ok().map(|permit| Box::new(permit) as Box<_>));
-        }
+        permits.extend(permit(&self.own_permits).await);
+        permits.extend(permit(&self.permits).await);
         permits
+    }
+
+    /// The same with the turn to read from the source's registry. Who waits for a registry holds nothing that others need.
+    async fn turn(&self) -> Turn<Vec<Box<dyn Send + Sync>>> {
+        let mut permits: Vec<Box<dyn Send + Sync>> = Vec::new();
+        permits.extend(permit(&self.own_permits).await);
+        let read = self.source.registry.limits.reads.acquire().await;
+        permits.extend(permit(&self.permits).await);
+        Turn(permits, read)
     }
 
     /// Reads the blob, and sends it.
@@ -254,9 +262,8 @@ impl Transfer {
             let started = self.started(blob, started, lead).await?;
             return self.upload(blob, started, Feed::Bytes(Some(data.clone())), permits, tries).await;
         }
-        let turn = || async { Turn(self.permits().await, self.source.registry.limits.reads.acquire().await) };
-        let first = turn().await;
-        let open = async { Ok(self.source.open_blob(blob, first, turn).await) };
+        let first = self.turn().await;
+        let open = async { Ok(self.source.open_blob(blob, first, || self.turn()).await) };
         match tokio::try_join!(self.started(blob, started, lead), open)? {
             (started, Ok((reader, permits))) => {
                 self.upload(blob, started, Feed::Reader(Box::new(reader)), permits, tries).await
@@ -373,4 +380,8 @@ impl Transfer {
             _ => error,
         }
     }
+}
+
+async fn permit(of: &Arc<Semaphore>) -> Option<Box<dyn Send + Sync>> {
+    of.clone().acquire_owned().await.ok().map(|permit| Box::new(permit) as Box<_>)
 }

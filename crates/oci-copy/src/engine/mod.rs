@@ -22,11 +22,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use crate::auth::credentials::{Anonymous, CredentialSource};
+use crate::budget::{Pulls, Purse};
 use crate::client::answer::RateLimits;
 use crate::client::registry::Registry;
-use crate::client::{Access, Session};
+use crate::client::{Access, Session, Watch};
 use crate::config::{ConfigError, EngineConfig, RegistryConfig};
 use crate::error::Error;
+use crate::guard::Guard;
 use crate::net::proxy_hosts;
 use crate::platform::PlatformSelection;
 use crate::reference::{Reference, Repository};
@@ -64,10 +66,14 @@ struct Shared {
     in_flight: Arc<InFlight>,
 }
 
+#[derive(Clone)]
 struct View {
     registries: HashMap<String, RegistryConfig>,
     credentials: Arc<dyn CredentialSource>,
     rate_limits: Arc<RateLimits>,
+    /// By host.
+    purses: HashMap<String, Purse>,
+    guard: Option<Arc<dyn Guard>>,
 }
 
 impl Engine {
@@ -83,7 +89,13 @@ impl Engine {
             permits,
             in_flight: Arc::default(),
         };
-        let view = View { registries: HashMap::new(), credentials: Arc::new(Anonymous), rate_limits: Arc::default() };
+        let view = View {
+            registries: HashMap::new(),
+            credentials: Arc::new(Anonymous),
+            rate_limits: Arc::default(),
+            purses: HashMap::new(),
+            guard: None,
+        };
         Self { shared: Arc::new(shared), view: Arc::new(view) }
     }
 
@@ -93,18 +105,35 @@ impl Engine {
     /// If no HTTP client can be set up for it.
     pub fn with_registry(&self, registry: RegistryConfig) -> Result<Self, ConfigError> {
         self.shared.registry(&registry)?;
-        let mut registries = self.view.registries.clone();
-        registries.insert(registry.host().to_owned(), registry);
-        let credentials = self.view.credentials.clone();
-        let view = View { registries, credentials, rate_limits: self.view.rate_limits.clone() };
-        Ok(Self { shared: self.shared.clone(), view: Arc::new(view) })
+        let mut view = View::clone(&self.view);
+        view.registries.insert(registry.host().to_owned(), registry);
+        Ok(self.viewed(view))
     }
 
-    /// The same engine with other credentials. What it learns of rate limits starts anew, since those belong to the
-    /// credentials.
+    /// The same engine with other credentials. What it learns of rate limits starts anew, and purses are left behind, since
+    /// those belong to the credentials.
     #[must_use]
     pub fn with_credentials(&self, credentials: Arc<dyn CredentialSource>) -> Self {
-        let view = View { registries: self.view.registries.clone(), credentials, rate_limits: Arc::default() };
+        let view = View { credentials, rate_limits: Arc::default(), purses: HashMap::new(), ..View::clone(&self.view) };
+        self.viewed(view)
+    }
+
+    /// The same engine, which spends from this purse what it reads of a registry: manifests by `GET`, with the engine's
+    /// own credentials. What the budget doesn't have is an error, [`Error::PullBudget`], before anything is asked.
+    #[must_use]
+    pub fn with_purse(&self, host: &str, purse: Purse) -> Self {
+        let mut view = View::clone(&self.view);
+        view.purses.insert(host.to_ascii_lowercase(), purse);
+        self.viewed(view)
+    }
+
+    /// The same engine, whose requests are watched over.
+    #[must_use]
+    pub fn with_guard(&self, guard: Arc<dyn Guard>) -> Self {
+        self.viewed(View { guard: Some(guard), ..View::clone(&self.view) })
+    }
+
+    fn viewed(&self, view: View) -> Self {
         Self { shared: self.shared.clone(), view: Arc::new(view) }
     }
 
@@ -248,13 +277,19 @@ impl Engine {
             Some(config) => self.shared.registry(config)?,
             None => self.shared.registry(&RegistryConfig::new(repository.host())?)?,
         };
+        let guard = self.view.guard.clone();
         // Other credentials have other budgets.
-        let (credentials, rate_limits) = match own {
-            Some(own) => (own.clone(), Arc::default()),
-            None => (self.view.credentials.clone(), self.view.rate_limits.clone()),
+        let (credentials, watch) = match own {
+            Some(own) => (own.clone(), Watch { guard, ..Watch::default() }),
+            None => {
+                let purse = self.view.purses.get(repository.host()).filter(|_| access == Access::Pull);
+                let pulls = purse.cloned().map(Pulls::new);
+                let rate_limits = self.view.rate_limits.clone();
+                (self.view.credentials.clone(), Watch { rate_limits, pulls, guard })
+            }
         };
         let config = self.shared.config.clone();
-        Ok(Session::new(registry, config, repository.clone(), access, credentials, rate_limits))
+        Ok(Session::new(registry, config, repository.clone(), access, credentials, watch))
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) async fn plan(
         let keys: Vec<String> = level.iter().map(|entry| entry.digest.to_string()).collect();
         let told = lookup.manifests(destination, &keys).await;
         let looks = std::mem::take(&mut level).into_iter().map(|entry| {
-            let (source, destination) = (source.clone(), destination.clone());
+            let destination = destination.clone();
             let told = match told.get(entry.digest.as_str()) {
                 Some(found) => Some(found.is_some()),
                 None => transfer.knows(&entry.digest).then_some(true),
@@ -57,24 +57,23 @@ pub(crate) async fn plan(
                     Some(present) => present,
                     None => destination.head_manifest(entry.digest.as_str()).await?.is_some(),
                 };
-                if present {
-                    return Ok::<_, Error>((entry.digest, None));
-                }
-                let manifest = source.child(&entry.digest, entry.size).await?;
-                Ok((entry.digest, Some(manifest)))
+                Ok::<_, Error>((entry, present))
             }
         });
         let concurrency = destination.config.max_manifests_per_copy.max(1);
         // In the index's order, so that plans and requests come out the same every time.
         let found: Vec<_> = futures::stream::iter(looks).buffered(concurrency).try_collect().await?;
-        for (digest, manifest) in found {
-            match manifest {
-                None => present.push(digest),
-                Some(manifest) => {
-                    level.extend_from_slice(manifest.entries());
-                    lacking.insert(digest, manifest);
-                }
-            }
+        let (there, wanted): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, present)| *present);
+        present.extend(there.into_iter().map(|(entry, _)| entry.digest));
+        source.expect(wanted.iter().map(|(entry, _)| &entry.digest), depth).await?;
+        let reads = wanted.into_iter().map(|(entry, _)| {
+            let source = source.clone();
+            async move { source.child(&entry.digest, entry.size).await }
+        });
+        let read: Vec<_> = futures::stream::iter(reads).buffered(concurrency).try_collect().await?;
+        for manifest in read {
+            level.extend_from_slice(manifest.entries());
+            lacking.insert(manifest.digest.clone(), manifest);
         }
         depth += 1;
     }

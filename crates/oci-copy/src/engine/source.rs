@@ -102,6 +102,23 @@ impl Source {
         }
     }
 
+    /// Reserves what is to be read of some manifests of an index, which are so deep below the root.
+    pub(crate) async fn expect(&self, digests: impl Iterator<Item = &Digest>, depth: usize) -> Result<(), Error> {
+        let Some(pulls) = self.session.pulls() else { return Ok(()) };
+        let manifests = digests.filter(|digest| !self.has_read(digest)).count();
+        let root = match depth {
+            1 => Some(self.digest().await?),
+            _ => None,
+        };
+        pulls.expect(manifests, root.as_ref()).map_err(|shortage| self.session.short(shortage))
+    }
+
+    /// Whether a manifest was read, for another destination for one.
+    fn has_read(&self, digest: &Digest) -> bool {
+        let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.by_digest.get(digest).is_some_and(|slot| slot.try_lock().is_ok_and(|known| known.is_some()))
+    }
+
     fn slot(&self, digest: &Digest) -> Result<Slot, Error> {
         let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
         if manifests.by_digest.len() >= MAX_MANIFESTS && !manifests.by_digest.contains_key(digest) {

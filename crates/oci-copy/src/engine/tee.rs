@@ -284,7 +284,10 @@ impl Branch {
 
 /// Reads a blob for several destinations, until all have it or have gone.
 async fn drive(source: Arc<Session>, permits: Arc<Semaphore>, blob: Blob, mut legs: Vec<Leg>) {
-    let turn = || async { Turn(permits.acquire().await, source.registry.limits.reads.acquire().await) };
+    let turn = || async {
+        let read = source.registry.limits.reads.acquire().await;
+        Turn(permits.acquire().await, read)
+    };
     let (mut reader, _permit) = match source.open_blob(&blob, turn().await, turn).await {
         Ok(opened) => opened,
         Err(error) => return fail(&legs, &error),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::budget::Shortage;
 use crate::config::ConfigError;
 use crate::digest::Digest;
 use crate::platform::Platform;
@@ -166,6 +167,28 @@ pub enum Error {
         limit: usize,
     },
 
+    /// The source's pull budget is not enough. Nothing was asked.
+    #[error("the pull budget of {host} is not enough now: {shortage}")]
+    PullBudget {
+        /// The registry's host.
+        host: String,
+        /// What is there, and when there is more.
+        shortage: Box<Shortage>,
+    },
+
+    /// The engine's [`Guard`](crate::Guard) keeps requests from the registry. Nothing was asked.
+    #[error("{place}: {} is not asked now: {problem}", .place.repository.host())]
+    Closed {
+        /// What was to be done.
+        place: Box<Place>,
+        /// What sort of failure it is.
+        kind: ErrorKind,
+        /// Until when.
+        until: SystemTime,
+        /// Why.
+        problem: String,
+    },
+
     /// A registry's configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -228,6 +251,8 @@ impl Error {
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::DeadlineExceeded { .. } => ErrorKind::DeadlineExceeded,
             Self::Credentials { .. } => ErrorKind::Credentials,
+            Self::PullBudget { .. } => ErrorKind::RateLimited,
+            Self::Closed { kind, .. } => *kind,
             Self::Blocked { .. } => ErrorKind::Blocked,
             Self::Protocol { .. } => ErrorKind::Protocol,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => ErrorKind::DigestMismatch,
@@ -257,7 +282,20 @@ impl Error {
     pub fn retry_at(&self) -> Option<SystemTime> {
         match self {
             Self::Refused(refusal) => refusal.retry_at,
+            Self::PullBudget { shortage, .. } => Some(shortage.until),
+            Self::Closed { until, .. } => Some(*until),
             _ => None,
+        }
+    }
+
+    /// Whether a pull budget is used up. [`ErrorKind::RateLimited`] without it is a registry that wants fewer requests, of
+    /// whatever sort.
+    #[must_use]
+    pub fn is_pull_limit(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.exhausted,
+            Self::PullBudget { .. } => true,
+            _ => false,
         }
     }
 
@@ -281,6 +319,7 @@ impl Error {
             | Self::Protocol { place, .. }
             | Self::DigestMismatch { place, .. }
             | Self::SizeMismatch { place, .. }
+            | Self::Closed { place, .. }
             | Self::Truncated { place, .. } => Some(place),
             _ => None,
         }
@@ -290,7 +329,7 @@ impl Error {
     pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {
             Self::Refused(refusal) if refusal.exhausted => false,
-            Self::DeadlineExceeded { .. } => false,
+            Self::DeadlineExceeded { .. } | Self::PullBudget { .. } | Self::Closed { .. } => false,
             _ => self.is_transient(),
         }
     }
@@ -364,6 +403,10 @@ impl Error {
             }
             Self::TooManyTags { repository, limit } => {
                 Self::TooManyTags { repository: repository.clone(), limit: *limit }
+            }
+            Self::PullBudget { host, shortage } => Self::PullBudget { host: host.clone(), shortage: shortage.clone() },
+            Self::Closed { place, kind, until, problem } => {
+                Self::Closed { place: place.clone(), kind: *kind, until: *until, problem: problem.clone() }
             }
             Self::Config(config) => Self::Config(config.clone()),
         }

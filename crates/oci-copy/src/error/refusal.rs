@@ -99,7 +99,7 @@ pub struct Refusal {
     pub retry_at: Option<SystemTime>,
     /// What we know about the cause that the registry doesn't say.
     pub note: Option<String>,
-    /// A budget is used up: asking again soon is of no use.
+    /// A pull budget is used up: asking again soon is of no use.
     pub(crate) exhausted: bool,
 }
 
@@ -152,7 +152,8 @@ impl Refusal {
             }
             ErrorKind::Unauthorized => "; check that the repository exists and that the credentials are for it",
             ErrorKind::Forbidden => "; give these credentials the right to do this in the repository",
-            ErrorKind::RateLimited => "; wait, or use credentials with a higher limit",
+            ErrorKind::RateLimited if self.exhausted => "; wait, or use credentials with a higher limit",
+            ErrorKind::RateLimited => "; it wants fewer requests, which is another limit than one for pulls",
             ErrorKind::TagImmutable => "; choose another tag, or exclude this tag from immutability",
             ErrorKind::ManifestRefused => "; the registry does not take this kind of manifest",
             ErrorKind::Unavailable => "; the registry has a problem, try again later",

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod auth;
+mod budget;
 mod copying;
 mod economy;
 mod faults;
