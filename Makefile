@@ -31,6 +31,10 @@ down: ## Stop what `make up` started
 test: ## Run the unit tests, and the suites on the local stack
 	@testbed/scripts/test
 
+.PHONY: try-chart
+try-chart: ## Install, upgrade and uninstall the chart on a local stack
+	@testbed/scripts/try-chart
+
 # Which seeds `make test-faults` runs: 0..1000, or 17, or 3,5,8.
 SEEDS ?= 0..1000
 
@@ -59,6 +63,18 @@ generate: ## Write the CRDs from the types
 	cargo run --locked -- crds --output crds
 	cp crds/*.yaml charts/ecr-operator/files/crds/
 
+.PHONY: chart-docs
+chart-docs: ## Write the chart's README from the comments in its values
+	@testbed/scripts/build helm-docs
+	testbed/bin/helm-docs --chart-search-root charts --sort-values-order file --log-level warning
+
+# What `make manifests` renders with, such as `--set image.repository=registry.example.com/ecr-operator`.
+VALUES ?=
+
+.PHONY: manifests
+manifests: ## Render the chart into plain manifests in dist/ (VALUES="--set image.tag=...")
+	@testbed/scripts/manifests dist $(VALUES)
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all
@@ -75,7 +91,7 @@ bench-copy: ## Measure the copy engine beside crane, regsync and skopeo
 	cargo build --release --locked --package oci-copy --example mirror
 	testbed/bin/bench-copy -rounds $(ROUNDS) -scenarios $(SCENARIOS)
 
-GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/schemas
+GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/podsecurity testbed/tools/promql testbed/tools/schemas
 
 .PHONY: lint
 lint: ## Check formatting, lints, dependencies and the chart
@@ -84,5 +100,5 @@ lint: ## Check formatting, lints, dependencies and the chart
 	test -z "$$(gofmt -l $(GO_MODULES))" || { gofmt -l $(GO_MODULES); exit 1; }
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	testbed/scripts/deny
-	testbed/scripts/build helm kubeconform
+	testbed/scripts/build chart
 	testbed/scripts/check-chart

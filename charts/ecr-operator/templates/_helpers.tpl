@@ -20,6 +20,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "ecr-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with omit .Values.commonLabels "helm.sh/chart" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "ecr-operator.serviceAccountName" -}}
@@ -41,4 +44,118 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* The file that --registries-config names. */}}
 {{- define "ecr-operator.registriesConfig" -}}
 {{- dict "registries" .Values.registries | toYaml -}}
+{{- end -}}
+
+{{/* How many operators run. */}}
+{{- define "ecr-operator.replicas" -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
+{{- fail (printf "replicas is %d, and leaderElection.enabled is false: operators without leader election work against each other. Set replicas to 1, or enable leader election" (int .Values.replicas)) -}}
+{{- end -}}
+{{- int .Values.replicas -}}
+{{- end -}}
+
+{{/* What is not empty if certificates are added to the image's. */}}
+{{- define "ecr-operator.extraCA" -}}
+{{- or .Values.extraCA.pem .Values.extraCA.configMap.name -}}
+{{- end -}}
+
+{{/* The container's environment, as YAML; empty if there is none. */}}
+{{- define "ecr-operator.env" -}}
+{{- $env := list -}}
+{{- if include "ecr-operator.extraCA" . -}}
+{{- /* With either of these set, nothing else is read: so the image's own certificates are named too. */ -}}
+{{- $env = append $env (dict "name" "SSL_CERT_FILE" "value" "/etc/ssl/certs/ca-certificates.crt") -}}
+{{- $env = append $env (dict "name" "SSL_CERT_DIR" "value" "/etc/ecr-operator-ca") -}}
+{{- end -}}
+{{- if .Values.leaderElection.enabled -}}
+{{- /* Where the lease is, and who holds it. */ -}}
+{{- $env = append $env (dict "name" "POD_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name"))) -}}
+{{- $env = append $env (dict "name" "POD_NAMESPACE" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.namespace"))) -}}
+{{- end -}}
+{{- range $name, $value := dict "HTTPS_PROXY" .Values.proxy.https "HTTP_PROXY" .Values.proxy.http "NO_PROXY" .Values.proxy.noProxy -}}
+{{- if $value -}}
+{{- $env = append $env (dict "name" $name "value" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- with concat $env .Values.extraEnv -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The pod's volumes, as YAML; empty if there is none. */}}
+{{- define "ecr-operator.volumes" -}}
+{{- if .Values.registries }}
+- name: registries
+  configMap:
+    name: {{ include "ecr-operator.fullname" . }}-registries
+{{- end }}
+{{- if .Values.sigstore.trustedRoot }}
+- name: sigstore
+  configMap:
+    name: {{ include "ecr-operator.fullname" . }}-sigstore
+{{- end }}
+{{- if include "ecr-operator.extraCA" . }}
+- name: extra-ca
+  projected:
+    sources:
+    {{- if .Values.extraCA.pem }}
+    - configMap:
+        name: {{ include "ecr-operator.fullname" . }}-ca
+    {{- end }}
+    {{- with .Values.extraCA.configMap }}
+    {{- if .name }}
+    - configMap:
+        name: {{ .name }}
+        items:
+        - {key: {{ .key | quote }}, path: configmap.pem}
+    {{- end }}
+    {{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where they are mounted. */}}
+{{- define "ecr-operator.volumeMounts" -}}
+{{- if .Values.registries }}
+- name: registries
+  mountPath: /etc/ecr-operator
+  readOnly: true
+{{- end }}
+{{- if .Values.sigstore.trustedRoot }}
+- name: sigstore
+  mountPath: /etc/ecr-operator-sigstore
+  readOnly: true
+{{- end }}
+{{- if include "ecr-operator.extraCA" . }}
+- name: extra-ca
+  mountPath: /etc/ecr-operator-ca
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What is read when the operator starts: another content is another pod. */}}
+{{- define "ecr-operator.podAnnotations" -}}
+{{- $annotations := deepCopy .Values.podAnnotations -}}
+{{- if .Values.registries -}}
+{{- $_ := set $annotations "checksum/registries" (include "ecr-operator.registriesConfig" . | sha256sum) -}}
+{{- end -}}
+{{- with .Values.sigstore.trustedRoot -}}
+{{- $_ := set $annotations "checksum/trusted-root" (sha256sum .) -}}
+{{- end -}}
+{{- with .Values.extraCA.pem -}}
+{{- $_ := set $annotations "checksum/ca" (sha256sum .) -}}
+{{- end -}}
+{{- with $annotations -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty if Kubernetes knows the kind EcrRegistry. */}}
+{{- define "ecr-operator.knowsRegistries" -}}
+{{- if .Capabilities.APIVersions.Has "ecr-operator.io/v1alpha1/EcrRegistry" -}}yes{{- end -}}
 {{- end -}}
