@@ -15,6 +15,7 @@ mod lifecycle;
 mod login;
 mod mirror;
 mod mirror_discovery;
+mod mirror_ecr_source;
 mod mirror_limits;
 mod mirror_midway;
 mod mirror_prune;

@@ -71,7 +71,7 @@ impl Copier {
 
     /// How a mirror reads its source: with these credentials, from the budget that belongs to them.
     pub(super) fn reader(&self, mirror: &ImageMirror, credentials: SourceCredentials, source: &str) -> Reader {
-        let budget = self.budgets.of(source, credentials.0.credentials(source));
+        let budget = self.budgets.of(source, credentials.config.credentials(source));
         // Who has nothing mirrored yet comes first.
         let counts = mirror.status.as_ref().and_then(|status| status.counts.as_ref());
         let is_new = counts.is_none_or(|counts| counts.mirrored == 0);
@@ -80,20 +80,33 @@ impl Copier {
         Reader {
             purse: budget.purse(&mirror.uid().unwrap_or_default(), is_new),
             guard: Arc::new(SourceGuard { limits: self.limits.clone(), source: source.to_owned() }),
-            label: secret.map_or_else(|| "anonymous".to_owned(), |secret| format!("{namespace}/{}", secret.name)),
+            label: match (secret, &credentials.ecr) {
+                (Some(secret), _) => format!("{namespace}/{}", secret.name),
+                (None, Some(_)) => "identity".to_owned(),
+                (None, None) => "anonymous".to_owned(),
+            },
             source: source.to_owned(),
             credentials,
         }
     }
 
     /// The engine for reading from the source.
-    pub(super) fn for_source(&self, reader: &Reader) -> Engine {
-        reader.watched(self.engine.with_credentials(Arc::new(reader.credentials.clone())))
+    pub(super) fn for_source(&self, reader: &Reader) -> Result<Engine, CopierError> {
+        let engine = self.with_source(reader)?.with_credentials(Arc::new(reader.credentials.clone()));
+        Ok(reader.watched(engine))
+    }
+
+    /// The engine that knows how a mirror's source is reached.
+    fn with_source(&self, reader: &Reader) -> Result<Engine, CopierError> {
+        match &reader.credentials.ecr {
+            Some(ecr) if ecr.host == reader.source => with_registry(&self.engine, ecr_config(ecr)?),
+            _ => Ok(self.engine.clone()),
+        }
     }
 
     /// The engine for copying from the source into a registry of ECR.
     pub(super) fn for_destination(&self, reader: &Reader, ecr: &Arc<Ecr>) -> Result<Engine, CopierError> {
-        let engine = with_registry(&self.engine, ecr_config(ecr)?)?;
+        let engine = with_registry(&self.with_source(reader)?, ecr_config(ecr)?)?;
         let credentials = BothCredentials { source: reader.credentials.clone(), ecr: ecr.clone() };
         Ok(reader.watched(engine.with_credentials(Arc::new(credentials))))
     }
@@ -202,17 +215,31 @@ fn ecr_config(ecr: &Ecr) -> Result<RegistryConfig, CopierError> {
     configure().map_err(|source| CopierError { host: ecr.host.clone(), source })
 }
 
-/// The credentials of a mirror's source: those of its Secret, or none.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SourceCredentials(pub(super) Arc<DockerConfig>);
+/// The credentials of a mirror's source: those of its Secret, those of an EcrRegistry's identity where it is one of ECR's, or
+/// none.
+#[derive(Clone, Debug)]
+pub(super) struct SourceCredentials {
+    /// The source's host.
+    pub(super) host: String,
+    pub(super) config: Arc<DockerConfig>,
+    pub(super) ecr: Option<Arc<Ecr>>,
+}
 
 type CredentialResult = Result<Option<Credentials>, Box<dyn std::error::Error + Send + Sync>>;
 
 #[async_trait]
 impl CredentialSource for SourceCredentials {
     async fn credentials(&self, host: &str) -> CredentialResult {
-        Ok(self.0.credentials(host).cloned())
+        match &self.ecr {
+            Some(ecr) if host == self.host => ecr_credentials(ecr).await,
+            _ => Ok(self.config.credentials(host).cloned()),
+        }
     }
+}
+
+async fn ecr_credentials(ecr: &Ecr) -> CredentialResult {
+    let token = ecr.token().await?;
+    Ok(Some(Credentials::new(&token.username, &token.password)))
 }
 
 /// The credentials of a mirror's source, and of one registry of ECR.
@@ -227,7 +254,6 @@ impl CredentialSource for BothCredentials {
         if host != self.ecr.host {
             return self.source.credentials(host).await;
         }
-        let token = self.ecr.token().await?;
-        Ok(Some(Credentials::new(&token.username, &token.password)))
+        ecr_credentials(&self.ecr).await
     }
 }

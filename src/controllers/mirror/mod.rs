@@ -11,6 +11,7 @@ mod budgets;
 mod child;
 mod copier;
 pub(crate) mod discovery;
+mod ecr_source;
 mod failure;
 pub(super) mod gauges;
 mod limits;

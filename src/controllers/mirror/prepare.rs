@@ -12,7 +12,7 @@ use super::copier::{Reader, SourceCredentials};
 use super::names::repository_name;
 use super::selection::Rules;
 use super::verification::{self, Verification};
-use super::{child, schedule};
+use super::{child, ecr_source, schedule};
 use crate::api::conditions::Reason;
 use crate::api::{ImageMirror, SecretRef};
 use crate::controllers::access::Use;
@@ -62,7 +62,7 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
         .map(|platform| platform.parse())
         .collect::<Result<_, _>>()
         .map_err(|error| invalid("platforms", &error))?;
-    let credentials = source_credentials(mirror, context, source.host()).await?;
+    let credentials = source_credentials(mirror, context, &source).await?;
     let verification = verification::read(mirror, context).await?;
     let reader = context.copier.reader(mirror, credentials, source.host());
 
@@ -93,14 +93,21 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
     Ok(Prepared { source, rules, min_age, prune_after, reader, platforms, verification, destinations })
 }
 
-async fn source_credentials(mirror: &ImageMirror, context: &Context, host: &str) -> Result<SourceCredentials, Failure> {
+async fn source_credentials(
+    mirror: &ImageMirror,
+    context: &Context,
+    source: &Repository,
+) -> Result<SourceCredentials, Failure> {
     let config = source_config(mirror, context).await?;
-    if let Some(reference) = &mirror.spec.source.credentials_secret_ref
-        && config.credentials(host).is_none()
-    {
-        return Err(wrong(reference, format!("has no credentials for {host}")));
-    }
-    Ok(SourceCredentials(Arc::new(config)))
+    let host = source.host().to_owned();
+    let ecr = match &mirror.spec.source.credentials_secret_ref {
+        Some(reference) if config.credentials(&host).is_none() => {
+            return Err(wrong(reference, format!("has no credentials for {host}")));
+        }
+        Some(_) => None,
+        None => ecr_source::registry_of(context, &mirror.namespace().unwrap_or_default(), source).await?,
+    };
+    Ok(SourceCredentials { host, config: Arc::new(config), ecr })
 }
 
 /// What the Secret of `credentialsSecretRef` has; nothing without one.

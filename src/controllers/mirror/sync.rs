@@ -37,7 +37,10 @@ pub(super) async fn sync(
     prepared: &Prepared,
     mut look: Look,
 ) -> Result<Result<Looked, Failure>, Error> {
-    let engine = context.copier.for_source(&prepared.reader);
+    let engine = match context.copier.for_source(&prepared.reader) {
+        Ok(engine) => engine,
+        Err(error) => return Ok(Err(Failure::stalled(Reason::InvalidSpec, error.to_string()))),
+    };
     let usable = prepared.destinations.iter().any(|destination| destination.ready.is_ok());
     let selected = match select(mirror, context, prepared, &engine, usable).await {
         Ok(selected) => selected,
