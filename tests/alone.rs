@@ -10,11 +10,11 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_operator::api::{EcrPullSecret, EcrRepository, ImageMirror};
+use ecr_operator::api::{EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use serde_json::json;
-use support::{Stack, eventually, message, push, unique};
+use support::{Stack, env, eventually, is_ready, message, push, unique};
 
 /// Tests of one binary run side by side; these must not.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -64,6 +64,38 @@ async fn layers_that_images_share_are_sent_once() {
     // Two platforms of three layers and a config each.
     assert_eq!(hub["GET blob"], 8, "{hub}");
     namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_image_for_several_registries_is_read_once() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("several").await;
+    let repository = format!("library/{}", unique("several"));
+    let digest = push(&format!("{repository}:1"), 210, &["--layers", "3"]).await;
+    // Another name of the same host is another registry, as far as credentials and connections go.
+    let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
+    let mut other = serde_json::to_value(&default.spec).unwrap();
+    let host = env("ECR_REGISTRY");
+    other["endpoints"]["registry"] = json!(format!("https://{}", host.replace("127.0.0.1", "localhost")));
+    let name = unique("other");
+    stack.apply::<EcrRegistry>(&name, &other.to_string()).await;
+    stack.until::<EcrRegistry>(&name, "ready", is_ready).await;
+    let (one, two) = (unique("several/one"), unique("several/two"));
+    stack.forget_calls("HUB_CONTROL_URL").await;
+    let spec = format!(
+        "source: {{image: docker.io/{repository}}}\ntags: {{names: ['1']}}\ndestinations: [{{repositoryName: {one}}}, {{repositoryName: {two}, registryRef: {{name: {name}}}}}]"
+    );
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    namespace.ready::<ImageMirror>("image").await;
+    for repository in [one, two] {
+        assert_eq!(stack.digest_in_ecr(&repository, "1").await.as_ref(), Some(&digest));
+    }
+    let hub = stack.calls("HUB_CONTROL_URL").await["registry"].clone();
+    assert_eq!(hub["GET blob"], 8, "two platforms of three layers and a config each: {hub}");
+    assert_eq!(hub["GET manifest"], 3, "the index and two platforms: {hub}");
+    namespace.cleanup().await;
+    stack.delete::<EcrRegistry>(&name).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
-use oci_copy::{CopyRequest, Engine, ErrorKind, PlatformSelection, Reference};
+use oci_copy::{CopyReport, CopyRequest, Engine, ErrorKind, PlatformSelection, Reference};
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -97,7 +97,7 @@ pub(super) async fn apply(context: &Context, route: &Route<'_>, steps: BTreeMap<
 }
 
 /// What has a time when it goes on waits, and has not failed.
-fn told(context: &Context, ended: Ended) -> Ended {
+pub(super) fn told(context: &Context, ended: Ended) -> Ended {
     match ended {
         Ended::Failed(failure) if failure.reason == Reason::RateLimited && matches!(failure.retry, Retry::At(_)) => {
             context.metrics.tag("limited");
@@ -128,7 +128,7 @@ async fn copy(
         // The registry has all of it: this looks, and puts one manifest.
         let request = CopyRequest::new(kept, backup).deadline(context.copier.deadline);
         if let Err(error) = route.engine.copy(request).await {
-            let failure = failed(&error, route, source.host()).await;
+            let failure = failed(&error, route.ecr, route.reader, source.host()).await;
             let message = format!("the backup {tag} could not be made, so the tag stays as it is: {}", failure.message);
             return Err(Failure { message, ..failure });
         }
@@ -147,43 +147,52 @@ async fn copy(
         Failure::transient(Reason::CopyFailed, format!("the copy of {source} to {destination} broke off: {error}"))
     })?;
     match copied {
-        Ok(report) => {
-            tracing::info!(
-                %source, %destination, digest = %report.digest, bytes = report.bytes_copied,
-                blobs_copied = report.blobs_copied, blobs_skipped = report.blobs_skipped,
-                blobs_mounted = report.blobs_mounted, "mirrored"
-            );
-            context.metrics.tag(if report.unchanged { "unchanged" } else { "copied" });
-            context.metrics.blobs("copied", report.blobs_copied);
-            context.metrics.blobs("skipped", report.blobs_skipped);
-            context.metrics.blobs("mounted", report.blobs_mounted);
-            context.metrics.bytes(report.bytes_copied);
-            let (source_digest, digest) = (report.source_digest.to_string(), report.digest.to_string());
-            if !whole {
-                context.copier.learn_rewritten(route.platforms, &source_digest, &digest);
-            }
-            Ok(Mirrored { source_digest, digest, copied: !report.unchanged })
-        }
-        Err(error) => Err(failed(&error, route, source.host()).await),
+        Ok(report) => Ok(account(context, route.platforms, &source, destination, whole, &report)),
+        Err(error) => Err(failed(&error, route.ecr, route.reader, source.host()).await),
     }
 }
 
+/// Takes down what a copy did. `whole`: it was asked for by its digest, with all its platforms.
+pub(super) fn account(
+    context: &Context,
+    platforms: &PlatformSelection,
+    source: &Reference,
+    destination: &Reference,
+    whole: bool,
+    report: &CopyReport,
+) -> Mirrored {
+    tracing::info!(
+        %source, %destination, digest = %report.digest, bytes = report.bytes_copied,
+        blobs_copied = report.blobs_copied, blobs_skipped = report.blobs_skipped,
+        blobs_mounted = report.blobs_mounted, "mirrored"
+    );
+    context.metrics.tag(if report.unchanged { "unchanged" } else { "copied" });
+    context.metrics.blobs("copied", report.blobs_copied);
+    context.metrics.blobs("skipped", report.blobs_skipped);
+    context.metrics.blobs("mounted", report.blobs_mounted);
+    context.metrics.bytes(report.bytes_copied);
+    let (source_digest, digest) = (report.source_digest.to_string(), report.digest.to_string());
+    if !whole {
+        context.copier.learn_rewritten(platforms, &source_digest, &digest);
+    }
+    Mirrored { source_digest, digest, copied: !report.unchanged }
+}
+
 /// What a failure of the engine means. A token that ECR refuses is asked for anew next time.
-async fn failed(error: &oci_copy::Error, route: &Route<'_>, source: &str) -> Failure {
-    if error.kind() == ErrorKind::Unauthorized
-        && error.place().is_some_and(|place| place.repository.host() == route.ecr.host)
+pub(super) async fn failed(error: &oci_copy::Error, ecr: &Ecr, reader: &Reader, source: &str) -> Failure {
+    if error.kind() == ErrorKind::Unauthorized && error.place().is_some_and(|place| place.repository.host() == ecr.host)
     {
-        route.ecr.forget_token().await;
+        ecr.forget_token().await;
     }
     let failure = from_engine(error, source);
-    match route.reader.refused().map(Timestamp::try_from) {
+    match reader.refused().map(Timestamp::try_from) {
         // A registry that refuses a pull may not say until when; the budget's window does.
         Some(Ok(time)) if error.is_pull_limit() && failure.retry == Retry::Backoff => asked_again(failure, time),
         _ => failure,
     }
 }
 
-fn pinned(reference: &Reference, digest: &str) -> Result<Reference, Failure> {
+pub(super) fn pinned(reference: &Reference, digest: &str) -> Result<Reference, Failure> {
     Ok(reference.pinned(digest.parse().map_err(|error| unusable(&error))?))
 }
 

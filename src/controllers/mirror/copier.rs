@@ -106,8 +106,17 @@ impl Copier {
 
     /// The engine for copying from the source into a registry of ECR.
     pub(super) fn for_destination(&self, reader: &Reader, ecr: &Arc<Ecr>) -> Result<Engine, CopierError> {
-        let engine = with_registry(&self.with_source(reader)?, ecr_config(ecr)?)?;
-        let credentials = BothCredentials { source: reader.credentials.clone(), ecr: ecr.clone() };
+        self.for_destinations(reader, &[ecr])
+    }
+
+    /// The engine for copying from the source into several registries of ECR at the same time.
+    pub(super) fn for_destinations(&self, reader: &Reader, ecrs: &[&Arc<Ecr>]) -> Result<Engine, CopierError> {
+        let mut engine = self.with_source(reader)?;
+        for ecr in ecrs {
+            engine = with_registry(&engine, ecr_config(ecr)?)?;
+        }
+        let ecrs = ecrs.iter().map(|ecr| (*ecr).clone()).collect();
+        let credentials = AllCredentials { source: reader.credentials.clone(), ecrs };
         Ok(reader.watched(engine.with_credentials(Arc::new(credentials))))
     }
 
@@ -242,18 +251,18 @@ async fn ecr_credentials(ecr: &Ecr) -> CredentialResult {
     Ok(Some(Credentials::new(&token.username, &token.password)))
 }
 
-/// The credentials of a mirror's source, and of one registry of ECR.
-struct BothCredentials {
+/// The credentials of a mirror's source, and of registries of ECR.
+struct AllCredentials {
     source: SourceCredentials,
-    ecr: Arc<Ecr>,
+    ecrs: Vec<Arc<Ecr>>,
 }
 
 #[async_trait]
-impl CredentialSource for BothCredentials {
+impl CredentialSource for AllCredentials {
     async fn credentials(&self, host: &str) -> CredentialResult {
-        if host != self.ecr.host {
-            return self.source.credentials(host).await;
+        match self.ecrs.iter().find(|ecr| ecr.host == host) {
+            Some(ecr) => ecr_credentials(ecr).await,
+            None => self.source.credentials(host).await,
         }
-        ecr_credentials(&self.ecr).await
     }
 }

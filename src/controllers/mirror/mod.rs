@@ -29,6 +29,7 @@ pub(crate) mod selection;
 mod signatures;
 mod status;
 mod sync;
+mod together;
 mod verdicts;
 mod verification;
 mod verified;

@@ -46,6 +46,20 @@ impl Tracker {
         Part { tracker: self.clone(), destination }
     }
 
+    /// Where the engine tells the progress of one image that goes to several destinations: its bytes count once.
+    pub(super) fn of_shared_image(&self) -> oci_copy::Progress {
+        let tracker = self.clone();
+        let seen = Mutex::new((false, HashMap::<Digest, u64>::new()));
+        oci_copy::Progress::new(move |event| {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let (is_planned, flowing) = &mut *seen;
+            if matches!(event, ProgressEvent::Planned { .. }) && std::mem::replace(is_planned, true) {
+                return;
+            }
+            tracker.state().take(flowing, event);
+        })
+    }
+
     /// How far the copies are.
     pub(super) fn progress(&self) -> CopyProgress {
         let state = self.state();

@@ -18,7 +18,7 @@ use super::prepare::{Destination, Prepared};
 use super::progress::Tracker;
 use super::selection::newest_first;
 use super::status::{DestinationOutcome, Looked};
-use super::{apply, is_digest, prune, released, rivals, verified};
+use super::{apply, is_digest, prune, released, rivals, together, verified};
 use crate::api::conditions::Reason;
 use crate::api::{
     DestinationStatus, ImageMirror, ImageMirrorStatus, OnTagChange, RELEASE, SeenDigest, TagState, UnselectedTag,
@@ -77,6 +77,15 @@ pub(super) async fn sync(
     let outset: Vec<DestinationOutcome> =
         prepared.destinations.iter().zip(&planned).map(|(it, planned)| outset(mirror, it, planned)).collect();
 
+    let shared = together::take(
+        planned
+            .iter_mut()
+            .map(|planned| {
+                let Planned { ecr, references, steps, .. } = planned.as_mut().ok()?;
+                Some(together::Planned { ecr, references, steps })
+            })
+            .collect(),
+    );
     let work = prepared.destinations.iter().zip(planned).zip(outset.iter().cloned()).enumerate();
     let work = work.map(|(number, ((destination, planned), outset))| {
         let (references, wanted, progress) = (&references, &wanted, tracker.part(number));
@@ -109,7 +118,13 @@ pub(super) async fn sync(
     let so_far =
         |destinations| Looked { selected: selected.clone(), seen: age.seen.clone(), destinations, prune_due: None };
     let tell = || tell_progress(mirror, context, &tracker, so_far(outset.clone()));
-    let destinations = tracker.told_during(future::join_all(work), tell).await;
+    let shared = together::copy(context, prepared, &references, &tracker, shared);
+    let (mut destinations, shared) = tracker.told_during(future::join(future::join_all(work), shared), tell).await;
+    for (number, tag, ended) in shared {
+        if let Some(Ok(tags)) = destinations.get_mut(number).map(|destination| &mut destination.tags) {
+            tags.insert(tag, ended);
+        }
+    }
     let prune_due = prepared.prune_after.and_then(|after| {
         destinations.iter().filter_map(|destination| prune::first_due(&destination.unselected, after)).min()
     });
