@@ -1,11 +1,13 @@
 //! Makes Amazon ECR match what Git declares.
 //!
 //! The program is [`cli`]; the resources that users write are [`api`]; what keeps AWS in line with them is
-//! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share. [`plan`] and [`check`] work on [`manifests`] without
+//! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share; [`leadership`] says which of several replicas
+//! works, and [`apiserver`] is how the API server is reached. [`plan`] and [`check`] work on [`manifests`] without
 //! a cluster; [`iam`] knows which rights are needed for what; [`globs`] are how
 //! repositories are named where many are meant.
 
 pub mod api;
+pub mod apiserver;
 pub mod check;
 pub mod cli;
 pub mod controllers;
@@ -14,6 +16,7 @@ pub mod ecr;
 pub mod globs;
 pub mod iam;
 pub mod keychain;
+pub mod leadership;
 pub mod manifests;
 pub mod metrics;
 pub mod plan;

@@ -52,6 +52,11 @@ struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchPath {
+    path: String,
+}
+
 /// All metrics. Clones count into the same ones.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -68,6 +73,8 @@ pub struct Metrics {
     pull_secret_writes: Family<Outcome, Counter>,
     pull_secrets: PullSecrets,
     aws_calls: Family<AwsCall, Counter>,
+    leader: Gauge,
+    watch_silent: Family<WatchPath, Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -87,6 +94,8 @@ impl Metrics {
             pull_secret_writes: Family::default(),
             pull_secrets: PullSecrets::default(),
             aws_calls: Family::default(),
+            leader: Gauge::default(),
+            watch_silent: Family::default(),
         };
         let ours = registry.sub_registry_with_prefix("ecr_operator");
         ours.register("reconciles", "Reconciles, by kind and result", metrics.reconciles.clone());
@@ -121,6 +130,12 @@ impl Metrics {
             "aws_calls",
             "Requests to AWS, each try counted, by service and action",
             metrics.aws_calls.clone(),
+        );
+        ours.register("leader", "1 while this replica is the one that works, else 0", metrics.leader.clone());
+        ours.register(
+            "watch_silent_seconds",
+            "Since when a watch of the API server has heard nothing, not even a bookmark, by path",
+            metrics.watch_silent.clone(),
         );
         ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         metrics
@@ -185,6 +200,16 @@ impl Metrics {
     /// From now on this says what the pull secrets come to.
     pub fn watch_pull_secrets(&self, look: impl Fn() -> Vec<Tally> + Send + Sync + 'static) {
         self.pull_secrets.come_from(Box::new(look));
+    }
+
+    /// This replica works, or doesn't.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// A watch has heard nothing for so long.
+    pub fn watch_silent(&self, path: String, silence: Duration) {
+        self.watch_silent.get_or_create(&WatchPath { path }).set(silence.as_secs_f64());
     }
 
     /// A request is sent to AWS.

@@ -4,6 +4,7 @@ mod check;
 mod copy;
 mod crds;
 mod exit;
+mod lease;
 mod login;
 mod plan;
 mod run;
@@ -62,4 +63,15 @@ fn trusted_root(file: Option<&Path>) -> anyhow::Result<Root> {
     let Some(file) = file else { return Ok(Root::public_good()?) };
     let text = std::fs::read_to_string(file).with_context(|| format!("can't read the trusted root {file:?}"))?;
     Root::parse(&text).with_context(|| format!("the trusted root {file:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_options_contradict_one_another() {
+        Cli::command().debug_assert();
+    }
 }

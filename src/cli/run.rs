@@ -10,10 +10,13 @@ use k8s_openapi::jiff::SignedDuration;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::trusted_root;
+use super::{lease, trusted_root};
+use crate::apiserver::{Clients, Watches};
 use crate::controllers::{self, CopyLimits, Intervals, Scope, Settings};
+use crate::leadership::{Candidate, Elected, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::{self, Health};
@@ -92,6 +95,9 @@ pub(super) struct Args {
     /// the operator runs in.
     #[arg(long, env = "ECR_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAME")]
     operator_namespace: Option<String>,
+
+    #[command(flatten)]
+    lease: lease::Args,
 }
 
 /// Reads a duration such as `10m` or `1h30m`.
@@ -104,11 +110,18 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// How long what is being done may take to end after a signal to stop.
-const GRACE: Duration = Duration::from_secs(25);
+const GRACE: Duration = Duration::from_secs(24);
+
+/// How long the end of the election may take after that: the Lease is given back.
+const LEASE_GRACE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log_level).context("--log-level can't be used")?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(args));
+    // Whatever goes on after a lost lease, or after the grace period, ends here and not when it likes.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
@@ -133,33 +146,88 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         scope: Scope::of(args.namespaces),
         operator_namespace: args.operator_namespace,
     };
-    let client = kube::Client::try_default().await.context("can't connect to the API server")?;
+    let watches = Watches::default();
+    let (leadership, elected) = args.lease.leadership();
+    let clients = Clients::connect(leadership.fence().clone(), watches.clone());
+    let clients = clients.await.context("can't connect to the API server")?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("can't listen on {}", args.listen))?;
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let health = Health::new(registry);
+    let health = Health::new(registry, metrics.clone(), watches);
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(server::serve(listener, health.clone(), shutdown.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %args.listen, "started");
 
-    let mut controllers = tokio::spawn(controllers::run(client, settings, metrics, health, shutdown.clone()));
+    let mut election = Election::start(elected.map(|elected| (args.lease.candidate(clients.lease), elected)));
+    tokio::spawn(show_leader(leadership.clone(), metrics.clone()));
+    let fence = leadership.fence().clone();
+    let run = controllers::run(clients.work, settings, metrics, health, leadership, shutdown.clone());
+    let mut controllers = tokio::spawn(run);
     tokio::select! {
         ended = &mut controllers => {
             shutdown.cancel();
             ended??;
             return Err(anyhow!("the controllers ended by themselves"));
         }
+        lost = election.lost() => return Err(lost),
         signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
     }
+    // The lease is kept until the work has ended.
     shutdown.cancel();
-    match tokio::time::timeout(GRACE, controllers).await {
-        Ok(ended) => ended??,
-        Err(_) => tracing::warn!("work was still going on after {GRACE:?} and is cut off"),
+    tokio::select! {
+        ended = &mut controllers => ended??,
+        lost = election.lost() => return Err(lost),
+        () = tokio::time::sleep(GRACE) => tracing::warn!("work was still going on after {GRACE:?} and is cut off"),
     }
+    fence.close();
+    election.end().await;
     server.await??;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn show_leader(leadership: Leadership, metrics: Metrics) {
+    metrics.leader(false);
+    leadership.leads().await;
+    metrics.leader(true);
+}
+
+/// The election in the background, if there is one.
+struct Election {
+    outcome: Option<JoinHandle<Result<(), Lost>>>,
+    stop: CancellationToken,
+}
+
+impl Election {
+    fn start(candidate: Option<(Candidate, Elected)>) -> Self {
+        let stop = CancellationToken::new();
+        let outcome = candidate.map(|(candidate, elected)| tokio::spawn(candidate.run(elected, stop.clone())));
+        Self { outcome, stop }
+    }
+
+    /// Waits until the lease is lost, and says why. The fence is closed then.
+    async fn lost(&mut self) -> anyhow::Error {
+        let Some(election) = &mut self.outcome else { return std::future::pending().await };
+        match election.await {
+            Ok(Err(lost)) => anyhow!(lost).context("the lease is lost, and with it the right to write"),
+            // It ends otherwise only when it is told to.
+            Ok(Ok(())) => anyhow!("the election ended by itself"),
+            Err(panicked) => anyhow!(panicked).context("the election failed"),
+        }
+    }
+
+    /// Gives the lease back.
+    async fn end(&mut self) {
+        self.stop.cancel();
+        let Some(election) = &mut self.outcome else { return };
+        match tokio::time::timeout(LEASE_GRACE, election).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(lost))) => tracing::warn!(%lost, "the lease was lost at the end"),
+            Ok(Err(panicked)) => tracing::error!(%panicked, "the election failed"),
+            Err(_) => tracing::warn!("the lease could not be given back within {LEASE_GRACE:?}; it runs out"),
+        }
+    }
 }
 
 /// Waits for a signal to stop, and names it.

@@ -23,6 +23,7 @@ use super::workloads::Workloads;
 use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::{Ecr, Pool};
+use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::verify::Root;
 
@@ -66,6 +67,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The copy engine, with what it knows of registries.
     pub copier: Copier,
+    /// Whether this replica is the one that works.
+    pub leadership: Leadership,
     /// What the certificates of signatures are checked against, where a mirror has no trusted root of its own.
     pub trusted_root: Arc<Root>,
     /// Cancelled when the program is to stop.

@@ -92,7 +92,7 @@ fn retry<K: Resource<DynamicType = ()>>(context: &Context, object: &K, failure: 
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

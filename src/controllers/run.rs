@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -33,6 +34,7 @@ use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
 use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
 use crate::ecr::{Mints, Pool};
+use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::Health;
@@ -90,12 +92,14 @@ pub enum StartError {
     Copier(#[from] mirror::CopierError),
 }
 
-/// Runs all controllers until `shutdown`, and lets what is being done come to an end.
+/// Runs all controllers until `shutdown`, and lets what is being done come to an end. The caches fill at once; work begins
+/// when this replica leads.
 pub async fn run(
     client: Client,
     settings: Settings,
     metrics: Metrics,
     health: Health,
+    leadership: Leadership,
     shutdown: CancellationToken,
 ) -> Result<(), StartError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -121,7 +125,7 @@ pub async fn run(
     let (events, publish_events) = Events::new(client.clone());
     let context = Arc::new(Context {
         client: client.clone(),
-        pool: Pool::new(metrics.clone()),
+        pool: Pool::new(metrics.clone(), leadership.fence().clone()),
         registries: registries.clone(),
         repositories: repositories.clone(),
         claims,
@@ -147,7 +151,8 @@ pub async fn run(
         retries: Retries::default(),
         events,
         metrics,
-        copier: mirror::Copier::new(&settings)?,
+        copier: mirror::Copier::new(&settings, leadership.fence().clone())?,
+        leadership,
         trusted_root: settings.trusted_root,
         shutdown: shutdown.clone(),
     });
@@ -224,9 +229,10 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let publishing = tokio::spawn(publish_events);
     tasks.spawn(watches);
-    tasks.spawn(sweep_regularly(context.clone(), signals.clone()));
-    tasks.spawn(release_orphans(context.clone()));
-    tasks.spawn(mirror::gauges::keep(context.clone()));
+    tasks.spawn(once_leading(context.clone(), sweep_regularly(context.clone(), signals.clone())));
+    tasks.spawn(once_leading(context.clone(), release_orphans(context.clone())));
+    // Not of stand-bys, or every mirror would count once for each replica.
+    tasks.spawn(once_leading(context.clone(), mirror::gauges::keep(context.clone())));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
     tasks.spawn(drive(mirror_controller, NO_LIMIT, mirror::reconcile, &context));
@@ -264,6 +270,14 @@ async fn check_crds(client: &Client, scope: &Scope) -> Result<(), StartError> {
     .map(drop)
 }
 
+/// Does some work when this replica leads; nothing if the program stops before.
+async fn once_leading(context: Arc<Context>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = context.leadership.leads() => work.await,
+        () = context.shutdown.cancelled() => {}
+    }
+}
+
 /// Runs one controller until `shutdown`.
 fn drive<K, F>(
     controller: Controller<K>,
@@ -276,12 +290,21 @@ where
     F: Future<Output = Result<Action, Error>> + Send + 'static,
 {
     let kind: &'static str = short_name::<K>();
+    let objects = controller.store();
     let timed = move |object: Arc<K>, context: Arc<Context>| {
-        let started = Instant::now();
-        let metrics = context.metrics.clone();
-        let reconcile = reconcile(object, context);
+        let objects = objects.clone();
         async move {
-            let outcome = reconcile.await;
+            tokio::select! {
+                () = context.leadership.leads() => {}
+                () = context.shutdown.cancelled() => return Ok(Action::await_change()),
+            }
+            // It may have waited for long: what counts is what the object is now.
+            let Some(object) = objects.get(&ObjectRef::from_obj(object.as_ref())) else {
+                return Ok(Action::await_change());
+            };
+            let started = Instant::now();
+            let metrics = context.metrics.clone();
+            let outcome = reconcile(object, context).await;
             metrics.reconciled(kind, if outcome.is_ok() { "done" } else { "error" }, started.elapsed());
             outcome
         }

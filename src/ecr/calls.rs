@@ -1,4 +1,4 @@
-//! What every call to AWS has in common: a rate of its own for each action, and a count.
+//! What every call to AWS has in common: a rate of its own for each action, a count, and the fence.
 
 use aws_sdk_ecr::config::interceptors::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
@@ -9,9 +9,11 @@ use aws_smithy_runtime::client::retries::RetryPartition;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
+use crate::leadership::Fence;
 use crate::metrics::Metrics;
 
-/// Gives each action of each account and region a rate limiter of its own, and counts requests.
+/// Gives each action of each account and region a rate limiter of its own, counts requests, and
+/// lets none through while the fence is closed: a replica that does not lead has nothing to look for in ECR either.
 ///
 /// The SDK's adaptive retry mode slows down what AWS throttles and speeds up again, for each retry partition. Its
 /// partitions are clients; AWS's quotas are by account, region and action, however many EcrRegistry objects share them.
@@ -20,11 +22,12 @@ pub(super) struct EveryCall {
     account: String,
     region: String,
     metrics: Metrics,
+    fence: Fence,
 }
 
 impl EveryCall {
-    pub(super) fn new(account: &str, region: &str, metrics: Metrics) -> Self {
-        Self { account: account.to_owned(), region: region.to_owned(), metrics }
+    pub(super) fn new(account: &str, region: &str, metrics: Metrics, fence: Fence) -> Self {
+        Self { account: account.to_owned(), region: region.to_owned(), metrics, fence }
     }
 }
 
@@ -53,6 +56,7 @@ impl Intercept for EveryCall {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        self.fence.check()?;
         if let Some(metadata) = config.load::<Metadata>() {
             self.metrics.aws_call(metadata.service(), metadata.name());
         }

@@ -14,6 +14,7 @@ use super::host::RegistryHost;
 use super::listing::Listing;
 use super::token::TokenCache;
 use crate::api::{AssumeRole, EcrRegistrySpec};
+use crate::leadership::Fence;
 use crate::metrics::Metrics;
 
 /// How often a call is tried before its failure is reported.
@@ -101,6 +102,15 @@ pub enum ConnectError {
 impl Ecr {
     /// Connects to the registry that `spec` describes and makes sure that it is the right account.
     pub async fn connect(spec: &EcrRegistrySpec, metrics: &Metrics) -> Result<Self, ConnectError> {
+        Self::connect_behind(spec, metrics, &Fence::open()).await
+    }
+
+    /// Like [`Self::connect`]; ECR is called only while the fence is open.
+    pub async fn connect_behind(
+        spec: &EcrRegistrySpec,
+        metrics: &Metrics,
+        fence: &Fence,
+    ) -> Result<Self, ConnectError> {
         let Configured { ecr: config, sts, own_sts } = sdk_config(spec).await;
         let (fips, dual_stack) = (config.use_fips().unwrap_or(false), config.use_dual_stack().unwrap_or(false));
         if let Some(url) = config.endpoint_url()
@@ -126,7 +136,7 @@ impl Ecr {
         };
         let mut api = aws_sdk_ecr::config::Builder::from(&config)
             .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
-            .interceptor(EveryCall::new(&identity.account_id, &spec.region, metrics.clone()));
+            .interceptor(EveryCall::new(&identity.account_id, &spec.region, metrics.clone(), fence.clone()));
         if let Some(url) = &endpoints.api {
             api = api.endpoint_url(url);
         }

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::connect::{ConnectError, Ecr};
 use crate::api::EcrRegistry;
+use crate::leadership::Fence;
 use crate::metrics::Metrics;
 
 /// How long a failure to connect is remembered, so that a thousand objects don't ask AWS the same question.
@@ -21,6 +22,7 @@ type Attempt = Arc<OnceCell<(Instant, Result<Arc<Ecr>, ConnectError>)>>;
 #[derive(Debug)]
 pub struct Pool {
     metrics: Metrics,
+    fence: Fence,
     attempts: Mutex<HashMap<String, (Version, Attempt)>>,
 }
 
@@ -28,15 +30,18 @@ pub struct Pool {
 type Version = (Option<String>, Option<i64>);
 
 impl Pool {
-    /// No connections yet; calls will be counted in `metrics`.
-    pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, attempts: Mutex::default() }
+    /// No connections yet; calls will be counted in `metrics`, and made only while the fence is open.
+    pub fn new(metrics: Metrics, fence: Fence) -> Self {
+        Self { metrics, fence, attempts: Mutex::default() }
     }
 
     /// The connection to `registry`, made now if there is none for its present spec.
     pub async fn connect(&self, registry: &EcrRegistry) -> Result<Arc<Ecr>, ConnectError> {
         let attempt = self.attempt(registry);
-        let connect = || async { (Instant::now(), Ecr::connect(&registry.spec, &self.metrics).await.map(Arc::new)) };
+        let connect = || async {
+            let connected = Ecr::connect_behind(&registry.spec, &self.metrics, &self.fence).await;
+            (Instant::now(), connected.map(Arc::new))
+        };
         let (_, outcome) = attempt.get_or_init(connect).await;
         outcome.clone()
     }

@@ -1,6 +1,7 @@
 //! How registries are reached, and the engine's limits.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -238,6 +239,8 @@ pub struct EngineConfig {
     pub commit_timeout: Duration,
     /// How failed requests are repeated.
     pub retry: RetryConfig,
+    /// Asked right before every write. Default: everything may be written.
+    pub gate: WriteGate,
 }
 
 impl EngineConfig {
@@ -261,7 +264,39 @@ impl Default for EngineConfig {
             idle_timeout: Duration::from_secs(60),
             commit_timeout: Duration::from_secs(300),
             retry: RetryConfig::default(),
+            gate: WriteGate::default(),
         }
+    }
+}
+
+/// What is asked right before each request that could change a registry goes out, and before each piece of a blob. For
+/// programs of which several run and one may write: no copy has to be found and cancelled at the right moment.
+#[derive(Clone)]
+pub struct WriteGate(Arc<Ask>);
+
+type Ask = dyn Fn() -> Result<(), String> + Send + Sync;
+
+impl WriteGate {
+    /// A gate that is open as long as `ask` returns no error. What it says is in the error of the copy, which ends
+    /// with [`ErrorKind::Blocked`](crate::ErrorKind::Blocked).
+    pub fn new(ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        (self.0)()
+    }
+}
+
+impl Default for WriteGate {
+    fn default() -> Self {
+        Self::new(|| Ok(()))
+    }
+}
+
+impl fmt::Debug for WriteGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteGate")
     }
 }
 

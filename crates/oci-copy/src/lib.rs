@@ -85,7 +85,7 @@ mod trust;
 
 pub use auth::credentials::{Anonymous, CredentialSource, Credentials, StaticCredentials};
 pub use budget::{Floor, PullBudget, Purse, Shortage, Why};
-pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig};
+pub use config::{ConfigError, EngineConfig, RegistryConfig, RetryConfig, WriteGate};
 pub use digest::{Algorithm, Digest, DigestError};
 pub use engine::Engine;
 pub use engine::contents::Contents;

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use kube::{Resource as _, ResourceExt as _};
-use oci_copy::{CredentialSource, Credentials, Engine, EngineConfig, PlatformSelection, Purse, RegistryConfig};
+use oci_copy::{
+    CredentialSource, Credentials, Engine, EngineConfig, PlatformSelection, Purse, RegistryConfig, WriteGate,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::budgets::Budgets;
@@ -16,6 +18,7 @@ use crate::api::ImageMirror;
 use crate::controllers::run::Settings;
 use crate::dockerconfig::DockerConfig;
 use crate::ecr::Ecr;
+use crate::leadership::Fence;
 use crate::metrics::Metrics;
 
 /// How many lists of tags are read at once. A list of 50,000 tags takes some megabytes while it is judged.
@@ -52,9 +55,11 @@ pub struct CopierError {
 }
 
 impl Copier {
-    /// Sets up the engine as the operator's settings say.
-    pub(in crate::controllers) fn new(settings: &Settings) -> Result<Self, CopierError> {
-        let mut engine = Engine::new(engine_config(&settings.copy_limits));
+    /// Sets up the engine as the operator's settings say. It writes while the fence is open.
+    pub(in crate::controllers) fn new(settings: &Settings, fence: Fence) -> Result<Self, CopierError> {
+        let mut config = engine_config(&settings.copy_limits);
+        config.gate = WriteGate::new(move || fence.check().map_err(|fenced| fenced.to_string()));
+        let mut engine = Engine::new(config);
         for config in settings.registries.configs() {
             engine = with_registry(&engine, config.clone())?;
         }

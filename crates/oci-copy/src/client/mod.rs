@@ -479,6 +479,9 @@ impl Session {
         authorization: Option<&Authorization>,
     ) -> Result<Response, Error> {
         client.reach.check_url(&url).await.map_err(|blocked| self.blocked(place, &blocked))?;
+        if !method.is_safe() {
+            may_write(&self.config, place)?;
+        }
         let mut request = client.http.request(method, url).headers(headers.clone());
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization.header.clone());
@@ -517,6 +520,11 @@ impl Session {
         }
         self.failed(error)
     }
+}
+
+/// Whether something may be written now.
+pub(crate) fn may_write(config: &EngineConfig, place: &Place) -> Result<(), Error> {
+    config.gate.check().map_err(|problem| Error::Blocked { place: Box::new(place.clone()), problem })
 }
 
 fn scope(repository: &Repository, access: Access) -> String {

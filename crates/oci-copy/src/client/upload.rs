@@ -178,10 +178,15 @@ impl Session {
         let grant = self.grant(&call.place, &self.scope).await?;
         let client = &self.registry.bulk;
         client.reach.check_url(&call.url).await.map_err(|blocked| self.blocked(&call.place, &blocked))?;
+        super::may_write(&self.config, &call.place)?;
         let pulse = Arc::new(Pulse::new());
         let body = match &call.body {
             Some(bytes) => reqwest::Body::from(bytes.clone()),
-            None => reqwest::Body::wrap_stream(pieces(outlet.clone(), length, pulse.clone())),
+            None => {
+                let (config, place) = (self.config.clone(), call.place.clone());
+                let may_write = move || super::may_write(&config, &place);
+                reqwest::Body::wrap_stream(pieces(outlet.clone(), length, pulse.clone(), Arc::new(may_write)))
+            }
         };
         if call.body.is_some() {
             pulse.beat(Waiting::Commit);
@@ -275,7 +280,7 @@ impl Pulse {
 
 /// Ends an upload's body; what really happened is kept beside it.
 #[derive(Debug, thiserror::Error)]
-#[error("the source failed")]
+#[error("the upload was given up")]
 struct Stopped;
 
 /// The next `length` bytes as the body of a request.
@@ -283,16 +288,18 @@ fn pieces(
     outlet: Shared,
     length: u64,
     pulse: Arc<Pulse>,
+    may_write: Arc<dyn Fn() -> Result<(), Error> + Send + Sync>,
 ) -> impl Stream<Item = Result<Bytes, Stopped>> + Send + 'static {
     futures::stream::try_unfold((outlet, length), move |(outlet, length)| {
-        let pulse = pulse.clone();
+        let (pulse, may_write) = (pulse.clone(), may_write.clone());
         async move {
             if length == 0 {
                 return Ok(None);
             }
             pulse.beat(Waiting::Source);
             let mut open = outlet.lock().await;
-            match open.next(length).await {
+            let next = open.next(length).await.and_then(|next| may_write().map(|()| next));
+            match next {
                 Ok(Some(bytes)) => {
                     let length = length - bytes.len() as u64;
                     // Nobody may come back for more once the announced length is out.

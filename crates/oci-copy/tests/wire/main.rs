@@ -6,6 +6,7 @@ mod budget;
 mod copying;
 mod economy;
 mod faults;
+mod gate;
 mod lookups;
 mod reach;
 mod reading;
