@@ -48,6 +48,11 @@ bench-repositories: ## Measure 500 and 10,000 repositories on a local stack (SIZ
 	cargo build --release --locked
 	cargo bench --locked --bench repositories
 
+.PHONY: bench-rewrite
+bench-rewrite: ## Measure what rewriting costs a pod's creation, with 1,000 mirrors of 20 tags
+	@testbed/scripts/build core
+	cargo bench --locked --bench rewrite
+
 .PHONY: bench-pull-secrets
 bench-pull-secrets: ## Measure a pull secret with ten registries in 1,000 namespaces on a local stack
 	@testbed/scripts/build core

@@ -4,7 +4,7 @@
 //! [`controllers`]; [`ecr`] is the client of Amazon ECR that they share; [`leadership`] says which of several replicas
 //! works, and [`apiserver`] is how the API server is reached. [`plan`] and [`check`] work on [`manifests`] without
 //! a cluster; [`iam`] knows which rights are needed for what; [`globs`] are how
-//! repositories are named where many are meant.
+//! repositories are named where many are meant; [`rewrite`] says which images pods get in place of those that they name.
 
 pub mod api;
 pub mod apiserver;
@@ -21,6 +21,7 @@ pub mod manifests;
 pub mod metrics;
 pub mod plan;
 pub mod registries;
+pub mod rewrite;
 pub mod server;
 pub mod telemetry;
 pub mod verify;

@@ -10,9 +10,11 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_operator::api::{EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror};
+use ecr_operator::api::{EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, ImageRewrite};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::ApiResource;
 use serde_json::json;
 use support::{Stack, env, eventually, is_ready, message, push, unique};
 
@@ -192,4 +194,33 @@ async fn an_operator_that_is_killed_in_the_middle_of_a_copy_ends_it_after_its_re
 /// Kills the operator without notice. The stack starts it again, as a kubelet does.
 async fn kill_operator() {
     instead::signal("-KILL", &instead::stacks_operator().await).await;
+}
+
+#[tokio::test]
+async fn with_the_last_mirror_that_rewrites_pods_the_policy_goes() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("last").await;
+    let repository = format!("library/{}", unique("last"));
+    push(&format!("{repository}:1"), 900, &["--layers", "1", "--layer-size", "1024"]).await;
+    let spec = format!("source: {{image: {repository}}}\ntags: {{names: ['1']}}\nrewrite: {{pods: SameNamespace}}");
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    let policies: Api<DynamicObject> = Api::all_with(
+        stack.client.clone(),
+        &ApiResource {
+            group: "admissionregistration.k8s.io".into(),
+            version: "v1".into(),
+            api_version: "admissionregistration.k8s.io/v1".into(),
+            kind: "MutatingAdmissionPolicy".into(),
+            plural: "mutatingadmissionpolicies".into(),
+        },
+    );
+    let there = || async { policies.get_opt("rewrite.ecr-operator.io").await.unwrap() };
+    eventually("there is a policy", there).await;
+    namespace.delete::<ImageMirror>("image").await;
+    eventually("there is none any more", || async { there().await.is_none().then_some(()) }).await;
+    let images = stack.all::<ImageRewrite>();
+    let all = ListParams::default();
+    eventually("nothing is left", || async { images.list(&all).await.unwrap().items.is_empty().then_some(()) }).await;
+    namespace.cleanup().await;
 }

@@ -10,6 +10,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Of pull secrets: the tokens can pull, and nothing else.
 pub const PULL_ONLY: &str = "PullOnly";
+/// Of mirrors with `spec.rewrite`: new pods get the mirrored images. The part of the operator that keeps the policy writes it.
+pub const REWRITES_PODS: &str = "RewritesPods";
 
 /// Why a condition has its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +112,10 @@ pub enum Reason {
     TokenCanPush,
     /// The session policy would be larger than STS takes.
     PolicyTooLarge,
+    /// The API server has no kind of policy that changes pods.
+    RewriteUnsupported,
+    /// No namespace has pods that may be rewritten.
+    NoNamespace,
     /// Several parts of the settings failed for different reasons; each has its own in the status.
     SomeSettingsFailed,
 }
@@ -166,6 +172,8 @@ impl Reason {
             Self::SessionPolicy => "SessionPolicy",
             Self::TokenCanPush => "TokenCanPush",
             Self::PolicyTooLarge => "PolicyTooLarge",
+            Self::RewriteUnsupported => "RewriteUnsupported",
+            Self::NoNamespace => "NoNamespace",
             Self::SomeSettingsFailed => "SomeSettingsFailed",
         }
     }

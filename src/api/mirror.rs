@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{RegistryRef, SecretRef, has_status};
 use super::mirror_status::ImageMirrorStatus;
 use super::repository::RepositorySettings;
+use super::rewrite::Rewrite;
 use super::verification::MirrorVerification;
 
 /// A source repository, which of its tags, and the registries they are mirrored to.
@@ -112,6 +113,10 @@ pub struct ImageMirrorSpec {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+(s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("pruneAfter must be a duration from 1s to 8760h, such as 168h"))]
     pub prune_after: String,
+
+    /// New pods get the mirrored images in place of the source's, without an edit of what makes them. Off by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
 
     /// Stops looking and copying while true. What was mirrored stays.
     #[serde(default)]
@@ -309,6 +314,7 @@ impl Default for ImageMirrorSpec {
             time_zone: None,
             prune: false,
             prune_after: default_prune_after(),
+            rewrite: None,
             suspend: false,
         }
     }

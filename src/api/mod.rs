@@ -20,6 +20,7 @@ mod pull_secret_parts;
 mod registry;
 mod registry_settings;
 mod repository;
+mod rewrite;
 mod verification;
 
 pub use access::{AccessGrant, AccessPermissions};
@@ -36,6 +37,7 @@ pub use pull_secret_parts::*;
 pub use registry::*;
 pub use registry_settings::*;
 pub use repository::*;
+pub use rewrite::*;
 pub use verification::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -52,6 +54,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         ImageMirror::crd(),
         EcrPullSecret::crd(),
         ClusterEcrPullSecret::crd(),
+        ImageRewrite::crd(),
     ]
 }
 

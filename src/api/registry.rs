@@ -100,7 +100,8 @@ pub struct RegistryAccess {
     pub repositories: Vec<String>,
 
     /// Other namespaces that mirrors in these namespaces may serve, by their labels: mirror what workloads there use
-    /// (`source.fromWorkloads`). `{}` is every namespace. Default: none but the mirror's own.
+    /// (`source.fromWorkloads`), and give new pods there the mirrored images (`rewrite`). `{}` is every namespace. Default: none
+    /// but the mirror's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves_namespaces: Option<LabelSelector>,
 }

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{lease, trusted_root};
 use crate::apiserver::{Clients, Watches};
-use crate::controllers::{self, CopyLimits, Intervals, Scope, Settings};
+use crate::controllers::{self, CopyLimits, Intervals, RewriteSettings, Scope, Settings};
 use crate::leadership::{Candidate, Elected, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
+use crate::rewrite::policy::FailurePolicy;
 use crate::server::{self, Health};
 use crate::telemetry::{self, LogFormat};
 
@@ -86,13 +87,26 @@ pub(super) struct Args {
     #[arg(long, env = "ECR_OPERATOR_REQUIRE_PULL_ONLY", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     require_pull_only: bool,
 
+    /// Name of the EcrRegistry that pods of this cluster are to pull from, where an ImageMirror with spec.rewrite has several
+    /// destinations. Without it, or where a mirror doesn't have it, the first destination is taken.
+    #[arg(long, env = "ECR_OPERATOR_OWN_REGISTRY", value_name = "NAME")]
+    own_registry: Option<String>,
+
+    /// What the API server does with a pod where the policy that rewrites images can't be evaluated.
+    #[arg(long, env = "ECR_OPERATOR_REWRITE_FAILURE_POLICY", value_enum, ignore_case = true, default_value_t)]
+    rewrite_failure_policy: FailurePolicy,
+
+    /// Name of the ClusterRole that owns the policy which rewrites images: when it is deleted, the policy goes.
+    #[arg(long, env = "ECR_OPERATOR_CLUSTER_ROLE", value_name = "NAME")]
+    cluster_role: Option<String>,
+
     /// The namespaces to work in, with commas between them; the operator needs no rights in others. Default: all. Objects
     /// in other namespaces are not looked at, and a ClusterEcrPullSecret leaves them out.
     #[arg(long, env = "ECR_OPERATOR_NAMESPACES", value_name = "NAMES", value_delimiter = ',')]
     namespaces: Vec<String>,
 
-    /// Namespace of the Secrets that ClusterEcrPullSecret objects name in additionalSecretRefs. Default: the namespace that
-    /// the operator runs in.
+    /// Namespace of the Secrets that ClusterEcrPullSecret objects name in additionalSecretRefs, whose pods also keep the images
+    /// that they name. Default: the namespace that the operator runs in.
     #[arg(long, env = "ECR_OPERATOR_OPERATOR_NAMESPACE", value_name = "NAME")]
     operator_namespace: Option<String>,
 
@@ -143,6 +157,12 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         },
         copy_deadline: args.copy_deadline,
         require_pull_only: args.require_pull_only,
+        rewrite: RewriteSettings {
+            own_registry: args.own_registry,
+            own_namespace: args.operator_namespace.clone(),
+            owner: args.cluster_role,
+            failure_policy: args.rewrite_failure_policy,
+        },
         scope: Scope::of(args.namespaces),
         operator_namespace: args.operator_namespace,
     };

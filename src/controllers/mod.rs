@@ -16,6 +16,7 @@ mod pull_secret;
 pub(crate) mod registry;
 mod report;
 pub(crate) mod repository;
+pub(crate) mod rewrite;
 mod run;
 mod schedule;
 mod scope;
@@ -31,6 +32,7 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
 pub use mirror::CopyLimits;
+pub use rewrite::Settings as RewriteSettings;
 pub use run::{Settings, StartError, run};
 pub use schedule::Intervals;
 pub use scope::Scope;

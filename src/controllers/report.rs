@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::failure::Failure;
-use crate::api::conditions::{READY, RECONCILING, Reason, STALLED};
+use crate::api::conditions::{READY, RECONCILING, REWRITES_PODS, Reason, STALLED};
 use crate::api::{HasStatus, SYNC_AT};
 
 /// The field manager of statuses.
@@ -76,12 +76,20 @@ fn since(previous: &[Condition], type_: &str, status: &str, now: Timestamp) -> T
 
 /// The conditions that a kind has beside those three, as a status to be written has them.
 fn of_the_kind(given: Vec<Condition>, previous: &[Condition], now: Timestamp) -> impl Iterator<Item = Condition> {
-    let others =
-        given.into_iter().filter(|condition| ![READY, RECONCILING, STALLED].contains(&condition.type_.as_str()));
+    let others = given
+        .into_iter()
+        .filter(|condition| ![READY, RECONCILING, STALLED, REWRITES_PODS].contains(&condition.type_.as_str()));
     others.map(move |condition| {
         let last_transition_time = since(previous, &condition.type_, &condition.status, now);
         Condition { message: cut(&condition.message, 4000), last_transition_time, ..condition }
     })
+}
+
+/// A status without the condition that another part of the operator writes, under a field manager of its own.
+fn without_others<K: HasStatus>(status: &K::Status) -> K::Status {
+    let mut status = status.clone();
+    K::common_mut(&mut status).conditions.retain(|condition| condition.type_ != REWRITES_PODS);
+    status
 }
 
 /// A text of at most so many bytes, with an ellipsis where something was cut.
@@ -114,7 +122,7 @@ impl Context {
         common.last_handled_sync_at = object.annotations().get(SYNC_AT).cloned();
         let after = common.clone();
 
-        if object.status() != Some(&status) {
+        if object.status().map(without_others::<K>).as_ref() != Some(&status) {
             let patch = json!({
                 "apiVersion": K::api_version(&()),
                 "kind": K::kind(&()),

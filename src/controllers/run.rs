@@ -31,8 +31,10 @@ use super::watches::{
     watch_mirrors, watch_namespaces, watch_pull_secrets, watch_registries, watch_repositories, watch_secrets,
 };
 use super::workloads::Workloads;
-use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository};
-use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
+use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository, rewrite};
+use crate::api::{
+    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, ImageRewrite, RegistryRef,
+};
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub copy_deadline: Duration,
     /// Whether tokens that can do more than pull are kept from pull secrets.
     pub require_pull_only: bool,
+    /// How pods are rewritten.
+    pub rewrite: rewrite::Settings,
     /// Which namespaces are worked in.
     pub scope: Scope,
     /// The namespace of the Secrets that ClusterEcrPullSecret objects name, if not the client's own.
@@ -233,6 +237,8 @@ pub async fn run(
     tasks.spawn(once_leading(context.clone(), release_orphans(context.clone())));
     // Not of stand-bys, or every mirror would count once for each replica.
     tasks.spawn(once_leading(context.clone(), mirror::gauges::keep(context.clone())));
+    let rewriting = rewrite::keep(context.clone(), settings.rewrite.clone(), signals.clone());
+    tasks.spawn(once_leading(context.clone(), rewriting));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
     tasks.spawn(drive(mirror_controller, NO_LIMIT, mirror::reconcile, &context));
@@ -266,6 +272,7 @@ async fn check_crds(client: &Client, scope: &Scope) -> Result<(), StartError> {
         check::<ImageMirror>(scope.apis(client), "ImageMirror"),
         check::<EcrPullSecret>(scope.apis(client), "EcrPullSecret"),
         check::<ClusterEcrPullSecret>(vec![Api::all(client.clone())], "ClusterEcrPullSecret"),
+        check::<ImageRewrite>(scope.apis(client), "ImageRewrite"),
     )
     .map(drop)
 }

@@ -47,6 +47,8 @@ pub enum Signal {
     Claim(Claim),
     /// The workloads of some namespace name an image that they did not name before, or their list was read anew.
     Images,
+    /// A mirror changed in any way, its status included.
+    Mirrors,
     /// Anything: a watch started anew, or a listener was too slow to hear everything.
     Anything,
 }
@@ -69,7 +71,7 @@ impl Signals {
     }
 
     /// All signals from now on.
-    fn listen(&self) -> impl Stream<Item = Signal> + Send + 'static + use<> {
+    pub(super) fn listen(&self) -> impl Stream<Item = Signal> + Send + 'static + use<> {
         stream::unfold(self.0.subscribe(), |mut receiver| async {
             match receiver.recv().await {
                 Ok(signal) => Some((signal, receiver)),

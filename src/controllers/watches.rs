@@ -132,12 +132,18 @@ pub(super) fn watch_repositories(
     })
 }
 
-/// Like [`watch_and`]: tells a mirror when one that it made changed in any way, its status included.
+/// Like [`watch_and`]: tells of every change, its status included, those who look at all mirrors, and a mirror of those that it
+/// made.
 pub(super) fn watch_mirrors(
     events: EventStream<ImageMirror>,
     signals: Signals,
 ) -> (Cache<ImageMirror>, impl Stream<Item = Result<ImageMirror, watcher::Error>> + Send + 'static) {
-    watch_and(events, move |event| signal_controller(&signals, event))
+    watch_and(events, move |event| {
+        signal_controller(&signals, event);
+        if matches!(event, Event::Apply(_) | Event::Delete(_)) {
+            signals.send(Signal::Mirrors);
+        }
+    })
 }
 
 /// Tells the object in control of one that changed.

@@ -69,6 +69,8 @@ func (s *stack) operatorEnv() []string {
 		"AWS_ACCESS_KEY_ID=" + s.operatorKey.id,
 		"AWS_SECRET_ACCESS_KEY=" + s.operatorKey.secret,
 		"AWS_EC2_METADATA_DISABLED=true",
+		"ECR_OPERATOR_OPERATOR_NAMESPACE=" + operatorNamespace,
+		"ECR_OPERATOR_CLUSTER_ROLE=" + releaseName,
 		"SSL_CERT_FILE=" + s.layout.caBundle(),
 	}
 	for _, name := range []string{"RUST_LOG", "RUST_BACKTRACE"} {

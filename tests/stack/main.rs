@@ -35,4 +35,5 @@ mod registry_settings;
 mod registry_settings_admission;
 mod registry_settings_errors;
 mod repository;
+mod rewrite;
 mod verification;

@@ -59,7 +59,7 @@ use schedule::Timing;
 const MOST_SELECTED: usize = 2_000;
 
 /// Whether a name in a list of tags and digests is a digest. Tags have no colon.
-fn is_digest(name: &str) -> bool {
+pub(in crate::controllers) fn is_digest(name: &str) -> bool {
     name.contains(':')
 }
 

@@ -52,7 +52,7 @@ pub(super) fn status(
     next: Option<Timestamp>,
     now: Timestamp,
 ) -> ImageMirrorStatus {
-    let previous = mirror.status.clone().unwrap_or_default();
+    let previous = of_this_source(mirror);
     let counts = counts(looked);
     let any = looked.destinations.iter().any(|outcome| outcome.tags.is_ok());
     let order = newest_first(looked.selected.tags.iter().map(String::as_str));
@@ -65,6 +65,7 @@ pub(super) fn status(
         last_sync_time: if any { Some(Time(now)) } else { previous.last_sync_time.clone() },
         next_sync_time: next.map(whole_second),
         platforms: mirror.spec.platforms.clone(),
+        source: Some(mirror.spec.source.image.clone()),
         discovery: None,
         progress: None,
         seen: looked.seen.clone(),
@@ -72,6 +73,19 @@ pub(super) fn status(
             .map(|outcome| destination(outcome, &previous, &order, shown, mirror.spec.on_tag_change, now))
             .collect(),
     }
+}
+
+/// What the status said before. Tags of another source than the spec has now are what this mirror wrote, and no images of this
+/// source.
+fn of_this_source(mirror: &ImageMirror) -> ImageMirrorStatus {
+    let mut previous = mirror.status.clone().unwrap_or_default();
+    if previous.source.as_ref().is_some_and(|source| *source != mirror.spec.source.image) {
+        for tag in previous.destinations.iter_mut().flat_map(|destination| &mut destination.tags) {
+            tag.state = TagState::Pending;
+            tag.source_digest = None;
+        }
+    }
+    previous
 }
 
 /// The status while images are copied: what has ended is as it ended, the rest as it was.

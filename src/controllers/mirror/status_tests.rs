@@ -221,6 +221,20 @@ fn the_soonest_retry_of_several_failures_is_that_of_the_whole() {
     assert_eq!((whole.reason, whole.retry), (Reason::SomeTagsFailed, Retry::At(now())));
 }
 
+#[test]
+fn images_of_another_source_are_none_of_this_one() {
+    let mut mirror = mirror(&["1.0"]);
+    mirror.spec.source.image = "nginx".into();
+    mirror.status = Some(after(&mirror, vec![destination(vec![("1.0", mirrored("a", true))])], now()));
+    let running =
+        |mirror: &ImageMirror| after(mirror, vec![destination(vec![])], now()).destinations[0].tags[0].clone();
+    assert_eq!(running(&mirror).state, TagState::Mirrored);
+    mirror.spec.source.image = "httpd".into();
+    let tag = running(&mirror);
+    assert_eq!((tag.state, tag.source_digest), (TagState::Pending, None));
+    assert!(tag.mirrored_at.is_some(), "it wrote the tag all the same");
+}
+
 fn limited(message: &str, until: i64) -> Ended {
     let time = Timestamp::from_second(until).expect("in range");
     Ended::Limited(Failure { reason: Reason::RateLimited, message: message.into(), retry: Retry::At(time) })

@@ -7,7 +7,7 @@
 mod children;
 mod found;
 mod plan;
-mod serves;
+pub(in crate::controllers) mod serves;
 mod status;
 
 use std::collections::BTreeSet;

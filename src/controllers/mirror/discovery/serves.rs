@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
@@ -14,10 +15,10 @@ use crate::controllers::failure::Failure;
 
 /// The namespaces that a mirror's selector matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Served {
-    pub(super) namespaces: BTreeSet<String>,
+pub(in crate::controllers) struct Served {
+    pub(in crate::controllers) namespaces: BTreeSet<String>,
     /// Those of them that the mirror may not serve.
-    pub(super) refused: BTreeSet<String>,
+    pub(in crate::controllers) refused: BTreeSet<String>,
 }
 
 pub(super) async fn served(mirror: &ImageMirror, source: &FromWorkloads, context: &Context) -> Result<Served, Failure> {
@@ -41,7 +42,7 @@ pub(super) async fn served(mirror: &ImageMirror, source: &FromWorkloads, context
 }
 
 /// Which of the namespaces a mirror in `own` serves.
-fn judge(
+pub(in crate::controllers) fn judge(
     own: &str,
     selector: &Selector,
     registries: &[Arc<EcrRegistry>],
@@ -65,13 +66,22 @@ fn lets_serve(
     mirrors: &BTreeMap<String, String>,
     workloads: &BTreeMap<String, String>,
 ) -> bool {
-    let matches = |selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector, labels| {
-        Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
-    };
-    registry.spec.access.iter().flatten().any(|entry| {
-        entry.serves_namespaces.as_ref().is_some_and(|serves| matches(serves, workloads))
-            && matches(&entry.namespace_selector, mirrors)
-    })
+    entries_for(registry, mirrors).any(|serves| matches(serves, workloads))
+}
+
+/// The namespaces that a registry's entries let mirrors serve, of those for namespaces with these labels.
+pub(in crate::controllers) fn entries_for<'r>(
+    registry: &'r EcrRegistry,
+    mirrors: &'r BTreeMap<String, String>,
+) -> impl Iterator<Item = &'r LabelSelector> {
+    let entries = registry.spec.access.iter().flatten();
+    entries
+        .filter(|entry| matches(&entry.namespace_selector, mirrors))
+        .filter_map(|entry| entry.serves_namespaces.as_ref())
+}
+
+fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }
 
 #[cfg(test)]
