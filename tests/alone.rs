@@ -74,6 +74,7 @@ async fn an_image_for_several_registries_is_read_once() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("several").await;
     let repository = format!("library/{}", unique("several"));
+    push(&format!("{repository}:0"), 211, &["--layers", "1", "--layer-size", "1024"]).await;
     let digest = push(&format!("{repository}:1"), 210, &["--layers", "3"]).await;
     // Another name of the same host is another registry, as far as credentials and connections go.
     let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
@@ -84,14 +85,19 @@ async fn an_image_for_several_registries_is_read_once() {
     stack.apply::<EcrRegistry>(&name, &other.to_string()).await;
     stack.until::<EcrRegistry>(&name, "ready", is_ready).await;
     let (one, two) = (unique("several/one"), unique("several/two"));
-    stack.forget_calls("HUB_CONTROL_URL").await;
-    let spec = format!(
-        "source: {{image: docker.io/{repository}}}\ntags: {{names: ['1']}}\ndestinations: [{{repositoryName: {one}}}, {{repositoryName: {two}, registryRef: {{name: {name}}}}}]"
-    );
-    namespace.apply::<ImageMirror>("image", &spec).await;
+    let spec = |tags: &str| {
+        format!(
+            "source: {{image: docker.io/{repository}}}\ntags: {{names: {tags}}}\ndestinations: [{{repositoryName: {one}}}, {{repositoryName: {two}, registryRef: {{name: {name}}}}}]"
+        )
+    };
+    // Both repositories are there before the image is.
+    namespace.apply::<ImageMirror>("image", &spec("['0']")).await;
     namespace.ready::<ImageMirror>("image").await;
-    for repository in [one, two] {
-        assert_eq!(stack.digest_in_ecr(&repository, "1").await.as_ref(), Some(&digest));
+    stack.forget_calls("HUB_CONTROL_URL").await;
+    namespace.apply::<ImageMirror>("image", &spec("['0', '1']")).await;
+    namespace.ready::<ImageMirror>("image").await;
+    for repository in [&one, &two] {
+        assert_eq!(stack.digest_in_ecr(repository, "1").await.as_ref(), Some(&digest));
     }
     let hub = stack.calls("HUB_CONTROL_URL").await["registry"].clone();
     assert_eq!(hub["GET blob"], 8, "two platforms of three layers and a config each: {hub}");
