@@ -28,7 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Copy an image, or all tags of a repository, from one registry to another.
     Copy(copy::Args),
     /// Print a token for `docker login`, or write it into a docker config.
@@ -45,7 +45,7 @@ enum Command {
 /// Parses the command line and runs what it asks for.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Run(args) => run::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Copy(args) => copy::run(args),
         Command::Login(args) => login::run(args),
         Command::Crds(args) => crds::run(&args).map(|()| ExitCode::SUCCESS),

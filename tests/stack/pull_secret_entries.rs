@@ -110,8 +110,8 @@ async fn a_secret_of_the_operators_namespace_is_handed_out_only_if_it_says_so() 
     let stack = Stack::connect().await;
     let name = unique("shared");
     let namespace = stack.namespace("shares").await;
-    // The stack's operator takes the namespace of its kubeconfig for its own, which is `default`.
-    let own = stack.namespace_of_others("default");
+    // The namespace that the stack says its operator is in.
+    let own = stack.namespace_of_others("ecr-system");
     credentials(&own, &name, &["ghcr.io"], json!({})).await;
     // One of the same name in the served namespace is nobody's business.
     credentials(&namespace, &name, &["quay.io"], json!({"ecr-operator.io/shared": "true"})).await;

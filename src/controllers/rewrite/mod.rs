@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -91,13 +91,18 @@ pub(super) async fn keep(context: Arc<Context>, settings: Settings, signals: Sig
             std::future::pending().await
         };
         tokio::select! {
-            () = heard => tokio::time::sleep(GATHER).await,
+            // However much there is to hear, everything is read again in time.
+            biased;
+            () = context.shutdown.cancelled() => return,
+            () = heard, if !again.is_zero() => {
+                tokio::time::sleep(GATHER).await;
+                while let Some(Some(_)) = news.next().now_or_never() {}
+            }
             () = tokio::time::sleep(again) => {
                 // What somebody edited, or an upgrade of the API server, is seen by reading all again.
                 memory = Memory::default();
                 looked = tokio::time::Instant::now();
             }
-            () = context.shutdown.cancelled() => return,
         }
     }
 }
