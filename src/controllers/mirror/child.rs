@@ -1,29 +1,21 @@
 //! The EcrRepository that a mirror makes for a destination.
 
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource as _, ResourceExt as _};
-use sha2::{Digest as _, Sha256};
 
 use super::names::repository_name;
+use super::owned;
 use crate::api::conditions::{READY, Reason, STALLED};
 use crate::api::{EcrRepository, EcrRepositorySpec, ImageMirror, MirrorDestination};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 
-/// The field manager of children.
-const MANAGER: &str = "ecr-operator";
-
 /// The EcrRepository for a destination. Its name tells mirrors and destinations apart and stays when others come and go.
 pub(super) fn child(mirror: &ImageMirror, destination: &MirrorDestination, repository: &str) -> EcrRepository {
-    const HASH: usize = 8;
-    const LONGEST: usize = 253 - HASH - 1;
-    let registry = &destination.registry_ref.name;
-    let hash: String =
-        Sha256::digest(format!("{registry}/{repository}")).iter().map(|byte| format!("{byte:02x}")).collect();
-    let name: String = mirror.name_any().chars().take(LONGEST).collect();
+    const LONGEST: usize = 253 - owned::SUFFIX;
+    let distinction = format!("{}/{repository}", destination.registry_ref.name);
     let mut child = EcrRepository::new(
-        &format!("{name}-{}", &hash[..HASH]),
+        &owned::name(mirror, LONGEST, &distinction),
         EcrRepositorySpec {
             registry_ref: destination.registry_ref.clone(),
             repository_name: Some(repository.to_owned()),
@@ -31,8 +23,7 @@ pub(super) fn child(mirror: &ImageMirror, destination: &MirrorDestination, repos
             ..EcrRepositorySpec::default()
         },
     );
-    child.metadata.namespace = mirror.namespace();
-    child.metadata.owner_references = mirror.controller_owner_ref(&()).map(|owner| vec![owner]);
+    owned::adopt(mirror, &mut child);
     child
 }
 
@@ -50,33 +41,12 @@ pub(crate) fn children(mirror: &ImageMirror) -> Vec<EcrRepository> {
 pub(super) async fn ensure(context: &Context, mirror: &ImageMirror, child: &EcrRepository) -> Result<(), Failure> {
     let key = ObjectRef::from_obj(child);
     let present = context.repositories.store.get(&key);
-    if let Some(other) = present.as_ref().filter(|present| !is_child_of(present, mirror)) {
-        return Err(Failure::stalled(
-            Reason::NameConflict,
-            format!(
-                "EcrRepository {} exists and does not belong to this mirror: delete it, or give the mirror another name",
-                other.name_any()
-            ),
-        ));
-    }
+    owned::check_owner(present.as_deref(), mirror)?;
     let present = match present {
         Some(present) if present.spec == child.spec && present.metadata.deletion_timestamp.is_none() => present,
         _ => {
-            let api: Api<EcrRepository> =
-                Api::namespaced(context.client.clone(), &child.namespace().unwrap_or_default());
-            let applied = api
-                .patch(&child.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(child))
-                .await
-                .map_err(|error| {
-                    let message = format!("can't apply EcrRepository {}: {error}", child.name_any());
-                    match &error {
-                        kube::Error::Api(answer) if matches!(answer.code, 403 | 422) => {
-                            Failure::stalled(Reason::InvalidSpec, message)
-                        }
-                        _ => Failure::transient(Reason::Retrying, message),
-                    }
-                })?;
-            std::sync::Arc::new(applied)
+            let what = format!("EcrRepository {}", child.name_any());
+            std::sync::Arc::new(owned::apply(context, child, &what).await?)
         }
     };
     readiness(&present)
@@ -108,32 +78,9 @@ pub(super) async fn remove_left_over(
     wanted: &[String],
 ) -> Result<(), Failure> {
     for child in context.repositories.store.state() {
-        if !is_child_of(&child, mirror) || wanted.contains(&child.name_any()) {
-            continue;
-        }
-        let api: Api<EcrRepository> = Api::namespaced(context.client.clone(), &child.namespace().unwrap_or_default());
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: child.uid(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match api.delete(&child.name_any(), &params).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => {}
-            Err(error) => {
-                return Err(Failure::transient(
-                    Reason::Retrying,
-                    format!("can't delete EcrRepository {}: {error}", child.name_any()),
-                ));
-            }
+        if owned::belongs(child.as_ref(), mirror) && !wanted.contains(&child.name_any()) {
+            owned::delete(context, child.as_ref()).await?;
         }
     }
     Ok(())
-}
-
-fn is_child_of(child: &EcrRepository, mirror: &ImageMirror) -> bool {
-    child.namespace() == mirror.namespace()
-        && child
-            .owner_references()
-            .iter()
-            .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == mirror.metadata.uid.as_ref())
 }

@@ -17,6 +17,7 @@ pub(super) mod gauges;
 mod limits;
 pub(crate) mod names;
 mod observe;
+mod owned;
 mod plan;
 mod prepare;
 pub(crate) mod preview;

@@ -46,8 +46,8 @@ impl Tracker {
         Part { tracker: self.clone(), destination }
     }
 
-    /// Where the engine tells the progress of one image that goes to several destinations: its bytes count once.
-    pub(super) fn of_shared_image(&self) -> oci_copy::Progress {
+    /// Where the engine tells the progress of one image. If it goes to several destinations, its bytes count once.
+    pub(super) fn of_image(&self) -> oci_copy::Progress {
         let tracker = self.clone();
         let seen = Mutex::new((false, HashMap::<Digest, u64>::new()));
         oci_copy::Progress::new(move |event| {
@@ -112,12 +112,7 @@ fn signed(bytes: u64) -> i64 {
 impl Part {
     /// Where the engine tells the progress of one image.
     pub(super) fn of_image(&self) -> oci_copy::Progress {
-        let tracker = self.tracker.clone();
-        let flowing = Mutex::new(HashMap::<Digest, u64>::new());
-        oci_copy::Progress::new(move |event| {
-            let mut flowing = flowing.lock().unwrap_or_else(PoisonError::into_inner);
-            tracker.state().take(&mut flowing, event);
-        })
+        self.tracker.of_image()
     }
 
     /// A tag has ended.

@@ -141,7 +141,7 @@ async fn results(
     let request = CopyRequest::new(source.clone(), references[0].clone())
         .platforms(platforms)
         .deadline(context.copier.deadline)
-        .progress(tracker.of_shared_image());
+        .progress(tracker.of_image());
     let copying = tokio::spawn({
         let references = references.clone();
         async move { engine.copy_to_all(request, references).await }

@@ -24,12 +24,6 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Bytes of all blobs together.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.blobs.values().sum()
-    }
-
     fn add(&mut self, manifest: &Manifest) {
         self.manifests += 1;
         self.blobs.extend(manifest.blobs().map(|blob| (blob.digest.clone(), blob.size)));

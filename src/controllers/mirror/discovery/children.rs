@@ -5,23 +5,17 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource as _, ResourceExt as _};
-use sha2::{Digest as _, Sha256};
 
 use super::plan::{Names, Plan};
-use crate::api::conditions::Reason;
 use crate::api::{ImageMirror, ImageMirrorSpec, MirrorSource, SYNC_AT, TagSelection, UNUSED_SINCE};
 use crate::controllers::claims::{Claim, Claimant};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::controllers::mirror::child::children as repositories;
-use crate::controllers::mirror::is_digest;
 use crate::controllers::mirror::prepare::source_config;
-
-/// The field manager of children.
-const MANAGER: &str = "ecr-operator";
+use crate::controllers::mirror::{is_digest, owned};
 
 /// How many children are written at once.
 const AT_ONCE: usize = 8;
@@ -29,16 +23,9 @@ const AT_ONCE: usize = 8;
 /// The mirrors that this mirror made, by their source.
 pub(super) fn present(mirror: &ImageMirror, context: &Context) -> BTreeMap<String, Arc<ImageMirror>> {
     let all = context.mirrors.store.state().into_iter();
-    let ours = all.filter(|child| is_child_of(child, mirror) && child.metadata.deletion_timestamp.is_none());
+    let ours =
+        all.filter(|child| owned::belongs(child.as_ref(), mirror) && child.metadata.deletion_timestamp.is_none());
     ours.map(|child| (child.spec.source.image.clone(), child)).collect()
-}
-
-fn is_child_of(child: &ImageMirror, mirror: &ImageMirror) -> bool {
-    let owners = child.owner_references().iter();
-    child.namespace() == mirror.namespace()
-        && owners
-            .clone()
-            .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == mirror.metadata.uid.as_ref())
 }
 
 /// The tags and digests that the mirrors have, each with the time since when no workload names it.
@@ -59,14 +46,12 @@ pub(super) fn names(present: &BTreeMap<String, Arc<ImageMirror>>) -> BTreeMap<St
 
 /// The mirror for one source repository.
 fn child(mirror: &ImageMirror, source: &str, names: &Names, has_credentials: bool) -> ImageMirror {
-    const HASH: usize = 8;
-    const LONGEST: usize = 253 - 2 * (HASH + 1);
-    let hash: String = Sha256::digest(source).iter().map(|byte| format!("{byte:02x}")).collect();
-    let name: String = mirror.name_any().chars().take(LONGEST).collect();
+    // The repositories of the child have a suffix more.
+    const LONGEST: usize = 253 - 2 * owned::SUFFIX;
     let (digests, tags): (Vec<String>, Vec<String>) = names.keys().cloned().partition(|name| is_digest(name));
     let credentials_secret_ref = mirror.spec.source.credentials_secret_ref.clone().filter(|_| has_credentials);
     let mut child = ImageMirror::new(
-        &format!("{name}-{}", &hash[..HASH]),
+        &owned::name(mirror, LONGEST, source),
         ImageMirrorSpec {
             source: MirrorSource { image: source.to_owned(), credentials_secret_ref, from_workloads: None },
             tags: TagSelection { names: tags, min_age: mirror.spec.tags.min_age.clone(), ..TagSelection::default() },
@@ -83,8 +68,7 @@ fn child(mirror: &ImageMirror, source: &str, names: &Names, has_credentials: boo
     // To look at the one now is to look at the others.
     annotations.extend(mirror.annotations().get(SYNC_AT).map(|asked| (SYNC_AT.to_owned(), asked.clone())));
     child.metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
-    child.metadata.namespace = mirror.namespace();
-    child.metadata.owner_references = mirror.controller_owner_ref(&()).map(|owner| vec![owner]);
+    owned::adopt(mirror, &mut child);
     child
 }
 
@@ -112,7 +96,6 @@ pub(super) async fn make(
     plan: &Plan,
     present: &BTreeMap<String, Arc<ImageMirror>>,
 ) -> Result<Vec<Arc<ImageMirror>>, Failure> {
-    let api: Api<ImageMirror> = Api::namespaced(context.client.clone(), &mirror.namespace().unwrap_or_default());
     let credentials = source_config(mirror, context).await?;
     let (mut made, mut to_apply) = (Vec::new(), Vec::new());
     for (source, names) in &plan.mirrors {
@@ -121,13 +104,13 @@ pub(super) async fn make(
         share_repositories(&mut child, |claim| context.claims.holder(claim));
         match present.get(source).filter(|present| is_as(present, &child)) {
             Some(present) => made.push(present.clone()),
-            None => to_apply.push(apply(mirror, context, &api, child)),
+            None => to_apply.push(apply(mirror, context, child)),
         }
     }
     let applied: Vec<ImageMirror> = stream::iter(to_apply).buffered(AT_ONCE).try_collect().await?;
     made.extend(applied.into_iter().map(Arc::new));
     for (_, child) in present.iter().filter(|(source, _)| !plan.mirrors.contains_key(*source)) {
-        delete(&api, child).await?;
+        owned::delete(context, child.as_ref()).await?;
     }
     Ok(made)
 }
@@ -138,46 +121,10 @@ fn is_as(present: &ImageMirror, wanted: &ImageMirror) -> bool {
         && [UNUSED_SINCE, SYNC_AT].iter().all(|key| annotation(present, key) == annotation(wanted, key))
 }
 
-async fn apply(
-    mirror: &ImageMirror,
-    context: &Context,
-    api: &Api<ImageMirror>,
-    child: ImageMirror,
-) -> Result<ImageMirror, Failure> {
-    let name = child.name_any();
-    let taken = context.mirrors.store.get(&ObjectRef::from_obj(&child));
-    if taken.is_some_and(|taken| !is_child_of(&taken, mirror)) {
-        return Err(Failure::stalled(
-            Reason::NameConflict,
-            format!(
-                "ImageMirror {name} exists and does not belong to this mirror: delete it, or give the mirror another name"
-            ),
-        ));
-    }
-    api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&child)).await.map_err(|error| {
-        let message = format!("can't apply ImageMirror {name} for {}: {error}", child.spec.source.image);
-        match &error {
-            kube::Error::Api(answer) if matches!(answer.code, 403 | 422) => {
-                Failure::stalled(Reason::InvalidSpec, message)
-            }
-            _ => Failure::transient(Reason::Retrying, message),
-        }
-    })
-}
-
-async fn delete(api: &Api<ImageMirror>, child: &ImageMirror) -> Result<(), Failure> {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: child.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match api.delete(&child.name_any(), &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
-        Err(error) => {
-            let message = format!("can't delete ImageMirror {}: {error}", child.name_any());
-            Err(Failure::transient(Reason::Retrying, message))
-        }
-    }
+async fn apply(mirror: &ImageMirror, context: &Context, child: ImageMirror) -> Result<ImageMirror, Failure> {
+    owned::check_owner(context.mirrors.store.get(&ObjectRef::from_obj(&child)).as_deref(), mirror)?;
+    let what = format!("ImageMirror {} for {}", child.name_any(), child.spec.source.image);
+    owned::apply(context, &child, &what).await
 }
 
 #[cfg(test)]
@@ -205,7 +152,7 @@ mod tests {
         assert_eq!((spec.source.image.as_str(), &spec.source.from_workloads), ("docker.io/library/nginx", &None));
         assert_eq!((&spec.tags.names, &spec.digests), (&vec!["1.27".to_owned()], &vec![digest]));
         assert_eq!((spec.tags.min_age.as_deref(), spec.prune, spec.platforms.is_some()), (Some("72h"), true, true));
-        assert!(is_child_of(&child, &parent()));
+        assert!(owned::belongs(&child, &parent()));
         assert_eq!(child.annotations().len(), 0);
     }
 
