@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 use wildmatch::WildMatch;
@@ -35,12 +36,15 @@ pub fn granted(registry: &EcrRegistry, namespace: &str, labels: &BTreeMap<String
     let Some(access) = &registry.spec.access else { return Granted::All };
     let patterns = access
         .iter()
-        .filter(|entry| {
-            Selector::try_from(entry.namespace_selector.clone()).is_ok_and(|selector| selector.matches(labels))
-        })
+        .filter(|entry| selects(&entry.namespace_selector, labels))
         .flat_map(|entry| entry.repositories.iter().map(|pattern| globs::in_namespace(pattern, namespace)))
         .collect();
     Granted::Matching(patterns)
+}
+
+/// Whether a selector selects these labels. One that can't be understood selects nothing.
+pub(super) fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }
 
 /// Whether a namespace with these labels may use a registry so, or why not.

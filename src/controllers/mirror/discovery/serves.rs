@@ -10,6 +10,7 @@ use kube::core::{Selector, SelectorExt as _};
 
 use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, FromWorkloads, ImageMirror};
+use crate::controllers::access::selects;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 
@@ -66,7 +67,7 @@ fn lets_serve(
     mirrors: &BTreeMap<String, String>,
     workloads: &BTreeMap<String, String>,
 ) -> bool {
-    entries_for(registry, mirrors).any(|serves| matches(serves, workloads))
+    entries_for(registry, mirrors).any(|serves| selects(serves, workloads))
 }
 
 /// The namespaces that a registry's entries let mirrors serve, of those for namespaces with these labels.
@@ -76,12 +77,8 @@ pub(in crate::controllers) fn entries_for<'r>(
 ) -> impl Iterator<Item = &'r LabelSelector> {
     let entries = registry.spec.access.iter().flatten();
     entries
-        .filter(|entry| matches(&entry.namespace_selector, mirrors))
+        .filter(|entry| selects(&entry.namespace_selector, mirrors))
         .filter_map(|entry| entry.serves_namespaces.as_ref())
-}
-
-fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }
 
 #[cfg(test)]
