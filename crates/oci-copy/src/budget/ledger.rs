@@ -249,6 +249,12 @@ impl Ledger {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
+    /// It did not count, and stays reserved.
+    pub(super) fn asked_in_vain(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.held += 1;
+    }
+
     /// The registry told what is left.
     pub(super) fn observe(&mut self, told: Told, now: SystemTime) {
         let before = self.known;

@@ -28,12 +28,22 @@ enum Included {
 }
 
 /// A manifest is being asked for. Dropping it says that the answer was heard, or that there is none.
-pub(crate) struct Asked<'a>(Option<&'a Purse>);
+pub(crate) struct Asked<'a>(Option<&'a Pulls>);
+
+impl Asked<'_> {
+    /// The registry did not count it: it is kept for the next try.
+    pub(crate) fn in_vain(mut self) {
+        if let Some(pulls) = self.0.take() {
+            pulls.lock().held += 1;
+            pulls.purse.budget.lock().asked_in_vain();
+        }
+    }
+}
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        if let Some(purse) = self.0 {
-            purse.budget.lock().answered();
+        if let Some(pulls) = self.0 {
+            pulls.purse.budget.lock().answered();
         }
     }
 }
@@ -102,7 +112,7 @@ impl Pulls {
             None => self.purse.reserve(1)?,
         }
         self.purse.budget.lock().ask();
-        Ok(Asked(Some(&self.purse)))
+        Ok(Asked(Some(self)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

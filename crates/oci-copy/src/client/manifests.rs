@@ -7,7 +7,7 @@ use super::{Session, protocol};
 use crate::budget::Pulls;
 use crate::digest::Digest;
 use crate::engine::request::{Descriptor, Missing};
-use crate::error::{Error, ErrorKind, Operation};
+use crate::error::{Error, ErrorKind, Operation, TransportProblem};
 use crate::manifest::{MAX_BYTES, Manifest};
 use crate::media_type::{ACCEPT_MANIFESTS, essence};
 use crate::retry::retrying;
@@ -67,8 +67,12 @@ impl Session {
         let mut call = self.call(Operation::GetManifest, Some(key), Method::GET, self.url(&format!("manifests/{key}")));
         call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPT_MANIFESTS));
         let asked = self.pulls().map(Pulls::ask).transpose().map_err(|shortage| self.short(shortage))?;
-        let answer = self.exchange(&call).await?;
-        drop(asked);
+        let answer = self.exchange(&call).await;
+        let counts = answer.as_ref().map_or_else(may_have_been_taken, |answer| answer.status().is_success());
+        if let Some(asked) = asked.filter(|_| !counts) {
+            asked.in_vain();
+        }
+        let answer = answer?;
         if !answer.status().is_success() {
             return Err(self.refuse(call.place, answer).await);
         }
@@ -158,4 +162,9 @@ impl Session {
             other => other,
         }
     }
+}
+
+/// Whether a registry may have taken a request that ended without an answer.
+fn may_have_been_taken(error: &Error) -> bool {
+    error.kind() == ErrorKind::Timeout || matches!(error, Error::Transport { problem: TransportProblem::Broken, .. })
 }

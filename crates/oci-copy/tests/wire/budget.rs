@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
@@ -16,6 +16,8 @@ use crate::support::{Image, Registry, engine, request};
 struct Hub {
     registry: Registry,
     left: Arc<AtomicU64>,
+    /// So many manifests are not handed out, and not counted.
+    busy: Arc<AtomicU64>,
 }
 
 impl Hub {
@@ -23,11 +25,15 @@ impl Hub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registry = Registry::unserved(listener.local_addr().unwrap().to_string());
         let left = Arc::new(AtomicU64::new(left));
-        let counter = left.clone();
-        let limit = from_fn(move |request: Request, next: Next| pull(counter.clone(), request, next));
+        let busy = Arc::new(AtomicU64::new(0));
+        let counters = (left.clone(), busy.clone());
+        let limit = from_fn(move |request: Request, next: Next| {
+            let (left, busy) = counters.clone();
+            pull(left, busy, request, next)
+        });
         let app = registry.app().layer(limit);
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { registry, left }
+        Self { registry, left, busy }
     }
 
     fn left(&self) -> u64 {
@@ -39,7 +45,7 @@ impl Hub {
     }
 }
 
-async fn pull(left: Arc<AtomicU64>, request: Request, next: Next) -> Response {
+async fn pull(left: Arc<AtomicU64>, busy: Arc<AtomicU64>, request: Request, next: Next) -> Response {
     if !request.uri().path().contains("/manifests/") {
         return next.run(request).await;
     }
@@ -48,7 +54,13 @@ async fn pull(left: Arc<AtomicU64>, request: Request, next: Next) -> Response {
         [("ratelimit-limit", "100;w=21600".to_owned()), ("ratelimit-remaining", remaining)]
     };
     let pulls = request.method() == Method::GET;
-    if pulls && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+    let take = |counter: &AtomicU64| {
+        counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1)).is_ok()
+    };
+    if pulls && take(&busy) {
+        return (StatusCode::SERVICE_UNAVAILABLE, headers()).into_response();
+    }
+    if pulls && !take(&left) {
         let words = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
         return (StatusCode::TOO_MANY_REQUESTS, headers(), words).into_response();
     }
@@ -96,6 +108,31 @@ async fn an_image_is_copied_within_what_is_left_and_not_begun_with_less() {
     engine.copy(request(source, "a:v1", &destination, "b:v1")).await.unwrap();
     assert!(destination.tag("b", "v1").is_some());
     assert_eq!(hub.left(), 2, "this registry counts the index too");
+}
+
+#[tokio::test]
+async fn a_pull_that_the_registry_did_not_count_is_asked_for_again_with_what_was_reserved() {
+    let hub = Hub::start(2).await;
+    let (source, destination) = (&hub.registry, Registry::start().await);
+    destination.create("b");
+    source.put_image("a", Some("v1"), "one");
+    hub.busy.store(4, Ordering::SeqCst);
+    let budget = PullBudget::new(Floor { pulls: 1, percent: 0 });
+    let engine = engine(&[source, &destination]).with_purse(&source.host, budget.purse("one", false));
+    let copy = engine.copy(request(source, "a:v1", &destination, "b:v1"));
+    let others_get_nothing = async {
+        loop {
+            if hub.busy.load(Ordering::SeqCst) < 4 {
+                assert_eq!(budget.free(), Some(0), "the pull is kept for the next try");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        copied = copy => { copied.unwrap(); }
+        () = others_get_nothing => {}
+    }
+    assert_eq!((hub.busy.load(Ordering::SeqCst), hub.left(), budget.free()), (0, 1, Some(0)));
 }
 
 #[tokio::test]
