@@ -63,6 +63,12 @@ bench-pull-secrets: ## Measure a pull secret with ten registries in 1,000 namesp
 	cargo build --release --locked
 	cargo bench --locked --bench pull_secrets
 
+.PHONY: bench-scale
+bench-scale: ## Measure 10,000 repositories, 1,000 mirrors and 1,000 namespaces on a local stack, and an hour of rest
+	@testbed/scripts/build core
+	cargo build --release --locked
+	cargo bench --locked --bench scale
+
 .PHONY: generate
 generate: ## Write the CRDs from the types
 	cargo run --locked -- crds --output crds

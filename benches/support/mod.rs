@@ -41,6 +41,11 @@ pub fn table(rows: &[Vec<(&'static str, String)>]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The operator's program: `OPERATOR`, or what `cargo build --release` made.
+pub fn operator_program(root: &Path) -> PathBuf {
+    std::env::var("OPERATOR").map_or_else(|_| root.join("target/release/ecr-operator"), PathBuf::from)
+}
+
 /// A local stack of the benchmark's own; it goes when this is dropped.
 pub struct LocalStack {
     program: PathBuf,
@@ -52,10 +57,17 @@ pub struct LocalStack {
 impl LocalStack {
     /// Starts a stack without a node, with more arguments for the operator.
     pub fn up(root: &Path, operator_arguments: &[String]) -> Self {
+        Self::start(root, &operator_program(root), operator_arguments)
+    }
+
+    /// The same without an operator.
+    pub fn without_operator(root: &Path) -> Self {
+        Self::start(root, Path::new("off"), &[])
+    }
+
+    fn start(root: &Path, operator: &Path, operator_arguments: &[String]) -> Self {
         let program = root.join("testbed/bin/stack");
         let run_dir = root.join("testbed/run-bench");
-        let operator =
-            std::env::var("OPERATOR").map_or_else(|_| root.join("target/release/ecr-operator"), PathBuf::from);
         let mut up = Command::new(&program);
         up.args(["up", "--node", "off", "--run-dir"]).arg(&run_dir).arg("--operator").arg(operator);
         up.args(operator_arguments.iter().map(|argument| format!("--operator-arg={argument}")));
@@ -198,6 +210,10 @@ impl Drop for LocalStack {
 pub struct Process(u64);
 
 impl Process {
+    pub fn of(pid: u64) -> Self {
+        Self(pid)
+    }
+
     /// Resident memory now, and at its highest.
     pub fn memory_mib(&self) -> (f64, f64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
