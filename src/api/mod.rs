@@ -40,7 +40,9 @@ pub use repository::*;
 pub use rewrite::*;
 pub use verification::*;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt as _;
 
 /// The API group of every kind.
@@ -48,14 +50,43 @@ pub const GROUP: &str = "ecr-operator.io";
 
 /// All CustomResourceDefinitions, in the order in which they are printed and installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
+    let crds = [
         EcrRegistry::crd(),
         EcrRepository::crd(),
         ImageMirror::crd(),
         EcrPullSecret::crd(),
         ClusterEcrPullSecret::crd(),
         ImageRewrite::crd(),
-    ]
+    ];
+    crds.into_iter().map(with_known_formats).collect()
+}
+
+/// The API server warns whoever applies a schema with a format that it doesn't know. Of integers it knows `int32` and
+/// `int64`; that a number is not negative says `minimum`.
+fn with_known_formats(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        if let Some(schema) = schema {
+            know_formats(schema);
+        }
+    }
+    crd
+}
+
+fn know_formats(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = Some("int64".to_owned());
+    }
+    let items = match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => Some(items),
+        _ => None,
+    };
+    let values = match &mut schema.additional_properties {
+        Some(JSONSchemaPropsOrBool::Schema(values)) => Some(values),
+        _ => None,
+    };
+    let properties = schema.properties.iter_mut().flat_map(|properties| properties.values_mut());
+    items.into_iter().chain(values).map(|schema| &mut **schema).chain(properties).for_each(know_formats);
 }
 
 /// The files of `crds/`: their names, and their content as YAML.
@@ -72,6 +103,14 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_format_of_an_integer_is_one_that_the_api_server_knows() {
+        for (name, yaml) in crd_files().expect("CRDs can be printed") {
+            let unknown: Vec<_> = yaml.lines().filter(|line| line.trim().starts_with("format: uint")).collect();
+            assert!(unknown.is_empty(), "{name}: {unknown:?}");
+        }
+    }
 
     #[test]
     fn the_committed_crds_are_the_generated_ones() {
