@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::failure::{Failure, Retry};
 
@@ -24,16 +24,30 @@ pub struct Intervals {
 
 /// How many times in a row each object has failed.
 #[derive(Debug, Default)]
-pub struct Retries(Mutex<HashMap<String, u32>>);
+pub struct Retries(Mutex<HashMap<String, Failures>>);
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    last: Timestamp,
+}
+
+/// What has not failed for so long is gone: everything is tried again long before.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(48);
+/// With fewer objects than this that have failed nothing is forgotten.
+const MANY_FAILURES: usize = 1024;
 
 impl Retries {
     /// The delay before the next try of the object with this UID.
     pub fn failed(&self, uid: &str, failure: &Failure, intervals: &Intervals, now: Timestamp) -> Duration {
         let failures = {
             let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(uid.to_owned()).or_default();
-            *count = count.saturating_add(1);
-            *count
+            if counts.len() >= MANY_FAILURES && counts.len().is_power_of_two() {
+                counts.retain(|_, failures| failures.last > now - FORGOTTEN_AFTER);
+            }
+            let failures = counts.entry(uid.to_owned()).or_insert(Failures { count: 0, last: now });
+            *failures = Failures { count: failures.count.saturating_add(1), last: now };
+            failures.count
         };
         match failure.retry {
             Retry::Backoff => jittered(backoff(failures, intervals.longest_backoff), uid, u64::from(failures)),
@@ -97,6 +111,21 @@ mod tests {
         for (delay, least) in delays.iter().zip([1, 2, 4, 8, 16, 32, 60, 60, 60, 60]) {
             assert!((least..=least + least / 10).contains(delay), "{delays:?}");
         }
+    }
+
+    #[test]
+    fn objects_that_are_gone_are_forgotten_and_others_are_not() {
+        let retries = Retries::default();
+        let fail =
+            |uid: &str, now| retries.failed(uid, &Failure::transient(Reason::Throttled, ""), &INTERVALS, now).as_secs();
+        let (before, now) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + FORGOTTEN_AFTER);
+        for number in 0..MANY_FAILURES - 1 {
+            fail(&number.to_string(), before);
+        }
+        fail("lives", now - SignedDuration::from_hours(1));
+        fail("new", now);
+        assert_eq!(retries.0.lock().unwrap().len(), 2);
+        assert_eq!(fail("lives", now), 2);
     }
 
     #[test]
