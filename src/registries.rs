@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use oci_copy::{Engine, EngineConfig, Floor, RegistryConfig};
 use serde::Deserialize;
 
+use crate::ecr::host::is_public;
+
 /// How registries are reached. Those that aren't listed are reached under their own names.
 #[derive(Clone, Debug, Default)]
 pub struct Registries(Vec<Known>);
@@ -14,6 +16,7 @@ pub struct Registries(Vec<Known>);
 struct Known {
     config: RegistryConfig,
     floor: Floor,
+    uses_identity: bool,
 }
 
 /// Why the configuration can't be used.
@@ -37,6 +40,14 @@ pub enum RegistriesError {
         host: String,
         /// The mistake.
         source: oci_copy::ConfigError,
+    },
+    /// The operator's identity is of use at ECR Public alone.
+    #[error(
+        "the registries configuration has a mistake at {host}: useIdentity is for public.ecr.aws and ecr-public.aws.com; an EcrRegistry says how a private registry of ECR is reached, and a Secret has the credentials of others"
+    )]
+    Identity {
+        /// The registry.
+        host: String,
     },
     /// A floor is neither a number nor a percentage.
     #[error(
@@ -68,6 +79,8 @@ struct Entry {
     allow_hosts: Vec<String>,
     ca_bundle: Option<String>,
     pull_budget_floor: Option<FloorText>,
+    #[serde(default)]
+    use_identity: bool,
 }
 
 /// So many pulls, or a percentage of the limit.
@@ -108,6 +121,12 @@ impl Registries {
         self.0.iter().map(|known| (known.config.host(), known.floor))
     }
 
+    /// Whether a registry is read with the operator's own AWS identity.
+    #[must_use]
+    pub fn uses_identity(&self, host: &str) -> bool {
+        self.0.iter().any(|known| known.uses_identity && known.config.host() == host)
+    }
+
     /// A copy engine that reaches these registries so, for a command that has no limits of its own.
     pub fn engine(&self) -> Result<Engine, oci_copy::ConfigError> {
         self.configs()
@@ -121,8 +140,12 @@ fn known(mut entry: Entry) -> Result<Known, RegistriesError> {
         None => Floor::default(),
         Some(text) => floor(&host, text)?,
     };
+    let uses_identity = entry.use_identity;
+    if uses_identity && !is_public(&host) {
+        return Err(RegistriesError::Identity { host });
+    }
     let config = config(entry).map_err(|source| RegistriesError::Registry { host, source })?;
-    Ok(Known { config, floor })
+    Ok(Known { config, floor, uses_identity })
 }
 
 fn floor(host: &str, text: FloorText) -> Result<Floor, RegistriesError> {
@@ -139,7 +162,7 @@ fn floor(host: &str, text: FloorText) -> Result<Floor, RegistriesError> {
 }
 
 fn config(entry: Entry) -> Result<RegistryConfig, oci_copy::ConfigError> {
-    let Entry { host, endpoint, token_realms, allow_hosts, ca_bundle, pull_budget_floor: _ } = entry;
+    let Entry { host, endpoint, token_realms, allow_hosts, ca_bundle, pull_budget_floor: _, use_identity: _ } = entry;
     let mut config = RegistryConfig::new(&host)?;
     if let Some(url) = endpoint {
         config = config.endpoint(&url)?;
@@ -185,6 +208,18 @@ mod tests {
         }
         let none = Registries::parse("registries:\n- host: docker.io\n").expect("valid");
         assert_eq!(none.floors().next(), Some(("docker.io", Floor::default())));
+    }
+
+    #[test]
+    fn the_operators_identity_is_for_ecr_public_alone() {
+        let registries =
+            Registries::parse("registries:\n- host: public.ecr.aws\n  useIdentity: true\n- host: ecr-public.aws.com\n")
+                .expect("valid");
+        assert!(registries.uses_identity("public.ecr.aws") && !registries.uses_identity("ecr-public.aws.com"));
+        for host in ["docker.io", "123456789012.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws.example.com"] {
+            let error = Registries::parse(&format!("registries:\n- host: {host}\n  useIdentity: true\n"));
+            assert!(error.is_err_and(|error| error.to_string().contains("an EcrRegistry says")), "{host}");
+        }
     }
 
     #[test]

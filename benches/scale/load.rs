@@ -36,8 +36,9 @@ impl Load {
         format!("team-{}", n % self.namespaces)
     }
 
-    /// Images for the mirrors to copy: one layer, one platform.
+    /// Images for the mirrors to copy, from a registry without a pull limit: one layer, one platform.
     pub(crate) async fn push_images(&self, stack: &LocalStack, images: &std::path::Path) {
+        stack.lift_pull_limit().await;
         let names = (0..SOURCES).flat_map(|source| (0..self.tags).map(move |tag| (source, tag)));
         stream::iter(names)
             .for_each_concurrent(4, |(source, tag)| async move {

@@ -136,6 +136,12 @@ impl LocalStack {
         answer.json().await.unwrap_or_default()
     }
 
+    /// Lets the Docker Hub stand-in serve as many pulls as it is asked for.
+    pub async fn lift_pull_limit(&self) {
+        let url = format!("{}/rate-limit", self.variable("HUB_CONTROL_URL"));
+        self.http.post(url).json(&serde_json::json!({"limit": 0})).send().await.unwrap().error_for_status().unwrap();
+    }
+
     pub async fn forget_faults(&self) {
         let url = format!("{}/faults", self.variable("AWS_CONTROL_URL"));
         self.http.delete(url).send().await.unwrap().error_for_status().unwrap();

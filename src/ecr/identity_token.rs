@@ -7,7 +7,7 @@ use aws_config::{BehaviorVersion, Region};
 use k8s_openapi::jiff::Timestamp;
 
 use super::error::EcrError;
-use super::token::{Token, decode};
+use super::token::Token;
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
 
@@ -40,11 +40,7 @@ pub async fn identity_token(region: Option<&str>) -> Result<IdentityToken, EcrEr
     let answer = api.get_authorization_token().send().await.map_err(|error| EcrError::new(OPERATION, &error))?;
     let data = answer.authorization_data.and_then(|list| list.into_iter().next());
     let data = data.ok_or_else(|| EcrError::incomplete(OPERATION, "authorizationData"))?;
-    let encoded = data.authorization_token.ok_or_else(|| EcrError::incomplete(OPERATION, "authorizationToken"))?;
-    let expires_at = data.expires_at.and_then(|time| Timestamp::from_second(time.secs()).ok());
-    let expires_at = expires_at.ok_or_else(|| EcrError::incomplete(OPERATION, "expiresAt"))?;
-    let (username, password) =
-        decode(&encoded).ok_or_else(|| EcrError::incomplete(OPERATION, "readable authorizationToken"))?;
+    let token = Token::read(OPERATION, data.authorization_token, data.expires_at, now)?;
     let host = data.proxy_endpoint.map(|url| url.trim_start_matches("https://").trim_end_matches('/').to_owned());
-    Ok(IdentityToken { token: Token { username, password, issued_at: now, expires_at }, host })
+    Ok(IdentityToken { token, host })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_sdk_ecr::primitives::DateTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -34,6 +35,22 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
+    /// Reads what AWS answered to an operation.
+    pub(super) fn read(
+        operation: &'static str,
+        encoded: Option<String>,
+        expires_at: Option<DateTime>,
+        issued_at: Timestamp,
+    ) -> Result<Self, EcrError> {
+        let encoded = encoded.ok_or_else(|| EcrError::incomplete(operation, "authorizationToken"))?;
+        let expires_at = expires_at
+            .and_then(|time| Timestamp::from_second(time.secs()).ok())
+            .ok_or_else(|| EcrError::incomplete(operation, "expiresAt"))?;
+        let (username, password) =
+            decode(&encoded).ok_or_else(|| EcrError::incomplete(operation, "readable authorizationToken"))?;
+        Ok(Self { username, password, issued_at, expires_at })
+    }
+
     /// When to ask for the next one: after half of its life, so that AWS may be away for hours before anything expires.
     pub fn renew_at(&self) -> Timestamp {
         self.issued_at + self.issued_at.duration_until(self.expires_at) / 2
@@ -44,14 +61,17 @@ impl Token {
 #[derive(Debug, Default)]
 pub(super) struct TokenCache(Mutex<Option<Arc<Token>>>);
 
-impl Ecr {
-    /// A token to use now. When a new one is due and AWS does not give it, the present one is used while it works.
-    pub async fn token(&self) -> Result<Arc<Token>, EcrError> {
-        match self.renewed_token().await {
+impl TokenCache {
+    /// A token to use now at a host. When a new one is due and AWS does not give it, the present one is used while it works.
+    pub(super) async fn token<F>(&self, host: &str, ask: impl FnOnce(Timestamp) -> F) -> Result<Arc<Token>, EcrError>
+    where
+        F: Future<Output = Result<Token, EcrError>>,
+    {
+        match self.renewed(ask).await {
             Ok(token) => Ok(token),
-            Err(error) => match self.tokens.0.lock().await.as_ref() {
+            Err(error) => match self.0.lock().await.as_ref() {
                 Some(token) if Timestamp::now() + MARGIN < token.expires_at => {
-                    tracing::warn!(%error, host = self.host, "the registry token could not be renewed; the present one still works");
+                    tracing::warn!(%error, host, "the registry token could not be renewed; the present one still works");
                     Ok(token.clone())
                 }
                 _ => Err(error),
@@ -59,18 +79,32 @@ impl Ecr {
         }
     }
 
-    /// A token that has at least half of its life left. AWS is asked only when the one at hand is older.
-    pub async fn renewed_token(&self) -> Result<Arc<Token>, EcrError> {
-        let mut cached = self.tokens.0.lock().await;
+    async fn renewed<F>(&self, ask: impl FnOnce(Timestamp) -> F) -> Result<Arc<Token>, EcrError>
+    where
+        F: Future<Output = Result<Token, EcrError>>,
+    {
+        let mut cached = self.0.lock().await;
         let now = Timestamp::now();
         if let Some(token) = cached.as_ref()
             && now < token.renew_at()
         {
             return Ok(token.clone());
         }
-        let token = Arc::new(self.get_authorization_token(now, None).await?);
+        let token = Arc::new(ask(now).await?);
         *cached = Some(token.clone());
         Ok(token)
+    }
+}
+
+impl Ecr {
+    /// A token to use now. When a new one is due and AWS does not give it, the present one is used while it works.
+    pub async fn token(&self) -> Result<Arc<Token>, EcrError> {
+        self.tokens.token(&self.host, |now| self.get_authorization_token(now, None)).await
+    }
+
+    /// A token that has at least half of its life left. AWS is asked only when the one at hand is older.
+    pub async fn renewed_token(&self) -> Result<Arc<Token>, EcrError> {
+        self.tokens.renewed(|now| self.get_authorization_token(now, None)).await
     }
 
     /// Drops the token: the registry refused it.
@@ -95,19 +129,12 @@ impl Ecr {
             .authorization_data
             .and_then(|list| list.into_iter().next())
             .ok_or_else(|| EcrError::incomplete(OPERATION, "authorizationData"))?;
-        let encoded = data.authorization_token.ok_or_else(|| EcrError::incomplete(OPERATION, "authorizationToken"))?;
-        let expires_at = data
-            .expires_at
-            .and_then(|time| Timestamp::from_second(time.secs()).ok())
-            .ok_or_else(|| EcrError::incomplete(OPERATION, "expiresAt"))?;
-        let (username, password) =
-            decode(&encoded).ok_or_else(|| EcrError::incomplete(OPERATION, "readable authorizationToken"))?;
-        Ok(Token { username, password, issued_at: now, expires_at })
+        Token::read(OPERATION, data.authorization_token, data.expires_at, now)
     }
 }
 
 /// Splits the base64 of `user:password`.
-pub(super) fn decode(encoded: &str) -> Option<(String, String)> {
+fn decode(encoded: &str) -> Option<(String, String)> {
     let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (username, password) = text.split_once(':')?;
     Some((username.to_owned(), password.to_owned()))

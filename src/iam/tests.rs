@@ -67,6 +67,8 @@ fn the_core_policy_is_what_the_table_says_and_has_no_more_than_25_actions() {
 fn registry_settings_and_keys_have_policies_of_their_own() {
     assert_ships("registry-settings-policy.json", &actions(|feature| feature.field.starts_with("spec.settings")));
     assert_ships("kms-policy.json", &actions(|feature| feature.field == "spec.encryption.kmsKey"));
+    // The operator's configuration asks for these, and no object.
+    assert_ships("ecr-public-policy.json", &["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"].into());
     assert_ships("prune-policy.json", &actions(|feature| feature.field == "spec.prune"));
 }
 

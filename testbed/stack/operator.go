@@ -90,6 +90,7 @@ func (s *stack) registriesConfig() []byte {
 		{"slow.test", ""},
 		{"busy.test", ""},
 		{"shared.test", "  pullBudgetFloor: 4\n"},
+		{"public.ecr.aws", "  useIdentity: true\n"},
 	} {
 		config = fmt.Appendf(config, `- host: %s
   endpoint: https://%s

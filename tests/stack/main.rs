@@ -19,6 +19,7 @@ mod mirror_ecr_source;
 mod mirror_limits;
 mod mirror_midway;
 mod mirror_prune;
+mod mirror_public;
 mod mirror_selection;
 mod moto;
 mod ownership;

@@ -17,9 +17,10 @@ use super::verified::Verified;
 use crate::api::ImageMirror;
 use crate::controllers::run::Settings;
 use crate::dockerconfig::DockerConfig;
-use crate::ecr::Ecr;
+use crate::ecr::{Ecr, PublicEcr, Token};
 use crate::leadership::Fence;
 use crate::metrics::Metrics;
+use crate::registries::Registries;
 
 /// How many lists of tags are read at once. A list of 50,000 tags takes some megabytes while it is judged.
 const LISTS: usize = 8;
@@ -36,6 +37,8 @@ pub struct Copier {
     /// How much goes on at once.
     pub(super) limits: Arc<Limits>,
     budgets: Budgets,
+    registries: Registries,
+    public: Arc<PublicEcr>,
     lists: Semaphore,
     /// What images become when they lose platforms, by the platforms and the digest at the source. The same always: so
     /// what a status has no room for need not be copied again to be known.
@@ -56,7 +59,12 @@ pub struct CopierError {
 
 impl Copier {
     /// Sets up the engine as the operator's settings say. It writes while the fence is open.
-    pub(in crate::controllers) fn new(settings: &Settings, fence: Fence) -> Result<Self, CopierError> {
+    pub(in crate::controllers) fn new(
+        settings: &Settings,
+        metrics: &Metrics,
+        fence: Fence,
+    ) -> Result<Self, CopierError> {
+        let public = Arc::new(PublicEcr::new(metrics.clone(), fence.clone()));
         let mut config = engine_config(&settings.copy_limits);
         config.gate = WriteGate::new(move || fence.check().map_err(|fenced| fenced.to_string()));
         let mut engine = Engine::new(config);
@@ -67,11 +75,18 @@ impl Copier {
             engine,
             limits: Arc::new(Limits::new(settings.copy_limits)),
             budgets: Budgets::new(&settings.registries),
+            registries: settings.registries.clone(),
+            public,
             lists: Semaphore::new(LISTS),
             rewritten: Mutex::default(),
             verified: Verified::default(),
             deadline: settings.copy_deadline,
         })
+    }
+
+    /// ECR Public with the operator's identity, if a source there is to be read with it.
+    pub(super) fn public(&self, host: &str) -> Option<Arc<PublicEcr>> {
+        self.registries.uses_identity(host).then(|| self.public.clone())
     }
 
     /// How a mirror reads its source: with these credentials, from the budget that belongs to them.
@@ -85,10 +100,10 @@ impl Copier {
         Reader {
             purse: budget.purse(&mirror.uid().unwrap_or_default(), is_new),
             guard: Arc::new(SourceGuard { limits: self.limits.clone(), source: source.to_owned() }),
-            label: match (secret, &credentials.ecr) {
-                (Some(secret), _) => format!("{namespace}/{}", secret.name),
-                (None, Some(_)) => "identity".to_owned(),
-                (None, None) => "anonymous".to_owned(),
+            label: match secret {
+                Some(secret) => format!("{namespace}/{}", secret.name),
+                None if credentials.ecr.is_some() || credentials.public.is_some() => "identity".to_owned(),
+                None => "anonymous".to_owned(),
             },
             source: source.to_owned(),
             credentials,
@@ -237,6 +252,8 @@ pub(super) struct SourceCredentials {
     pub(super) host: String,
     pub(super) config: Arc<DockerConfig>,
     pub(super) ecr: Option<Arc<Ecr>>,
+    /// Where the source is in ECR Public, and read with the operator's identity.
+    pub(super) public: Option<Arc<PublicEcr>>,
 }
 
 type CredentialResult = Result<Option<Credentials>, Box<dyn std::error::Error + Send + Sync>>;
@@ -244,16 +261,21 @@ type CredentialResult = Result<Option<Credentials>, Box<dyn std::error::Error + 
 #[async_trait]
 impl CredentialSource for SourceCredentials {
     async fn credentials(&self, host: &str) -> CredentialResult {
-        match &self.ecr {
-            Some(ecr) if host == self.host => ecr_credentials(ecr).await,
+        let own = host == self.host;
+        match (&self.ecr, &self.public) {
+            (Some(ecr), _) if own => ecr_credentials(ecr).await,
+            (_, Some(public)) if own => Ok(Some(credentials(&*public.token().await?))),
             _ => Ok(self.config.credentials(host).cloned()),
         }
     }
 }
 
 async fn ecr_credentials(ecr: &Ecr) -> CredentialResult {
-    let token = ecr.token().await?;
-    Ok(Some(Credentials::new(&token.username, &token.password)))
+    Ok(Some(credentials(&*ecr.token().await?)))
+}
+
+fn credentials(token: &Token) -> Credentials {
+    Credentials::new(&token.username, &token.password)
 }
 
 /// The credentials of a mirror's source, and of registries of ECR.

@@ -107,7 +107,11 @@ async fn source_credentials(
         Some(_) => None,
         None => ecr_source::registry_of(context, &mirror.namespace().unwrap_or_default(), source).await?,
     };
-    Ok(SourceCredentials { host, config: Arc::new(config), ecr })
+    let public = match &mirror.spec.source.credentials_secret_ref {
+        Some(_) => None,
+        None => context.copier.public(&host),
+    };
+    Ok(SourceCredentials { host, config: Arc::new(config), ecr, public })
 }
 
 /// What the Secret of `credentialsSecretRef` has; nothing without one.

@@ -5,7 +5,8 @@ use http::{HeaderMap, header};
 
 /// An operation of AWS's API.
 pub(crate) struct Operation {
-    /// Its name, such as `CreateRepository`; `unknown` when the request names none.
+    /// Its name, such as `CreateRepository`; `unknown` when the request names none. Those of ECR Public, which shares names
+    /// with ECR and is no part of the emulator, begin with `ecr-public:`.
     pub(crate) action: String,
     pub(crate) protocol: Protocol,
     target: String,
@@ -24,8 +25,12 @@ impl Operation {
     pub(crate) fn of(headers: &HeaderMap, body: &Bytes) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(target) = text("x-amz-target") {
-            let action = target.rsplit('.').next().unwrap_or(target);
-            return Self { action: action.to_owned(), protocol: Protocol::Json, target: target.to_owned() };
+            let name = target.rsplit('.').next().unwrap_or(target);
+            let action = match target.starts_with("SpencerFrontendService.") {
+                true => format!("ecr-public:{name}"),
+                false => name.to_owned(),
+            };
+            return Self { action, protocol: Protocol::Json, target: target.to_owned() };
         }
         let form = text(header::CONTENT_TYPE.as_str())
             .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
@@ -70,6 +75,12 @@ mod tests {
         assert_eq!(create.action, "CreateRepository");
         assert_eq!(create.protocol, Protocol::Json);
         assert!(create.is_ecr());
+    }
+
+    #[test]
+    fn a_request_to_ecr_public_is_told_from_one_to_ecr() {
+        let token = operation(&[("x-amz-target", "SpencerFrontendService.GetAuthorizationToken")], "{}");
+        assert_eq!((token.action.as_str(), token.is_ecr()), ("ecr-public:GetAuthorizationToken", false));
     }
 
     #[test]
