@@ -86,6 +86,15 @@ VALUES ?=
 manifests: ## Render the chart into plain manifests in dist/ (VALUES="--set image.tag=...")
 	@testbed/scripts/manifests dist $(VALUES)
 
+.PHONY: docs
+docs: ## Build the documentation as a site into target/book
+	@testbed/scripts/build docs
+	testbed/bin/mdbook build
+
+.PHONY: charts
+charts: ## Draw the charts of the performance pages from their tables
+	cargo run --locked --package documentation -- charts
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all
@@ -105,11 +114,12 @@ bench-copy: ## Measure the copy engine beside crane, regsync and skopeo
 GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/podsecurity testbed/tools/promql testbed/tools/schemas
 
 .PHONY: lint
-lint: ## Check formatting, lints, dependencies and the chart
+lint: ## Check formatting, lints, the documentation, dependencies and the chart
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path testbed/aws/Cargo.toml
 	test -z "$$(gofmt -l $(GO_MODULES))" || { gofmt -l $(GO_MODULES); exit 1; }
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked --test documentation
 	testbed/scripts/deny
 	testbed/scripts/build chart
 	testbed/scripts/check-chart
