@@ -70,9 +70,10 @@ bench-scale: ## Measure 10,000 repositories, 1,000 mirrors and 1,000 namespaces 
 	cargo bench --locked --bench scale
 
 .PHONY: generate
-generate: ## Write the CRDs from the types
+generate: ## Write the CRDs from the types, and the states that objects can be in
 	cargo run --locked -- crds --output crds
 	cp crds/*.yaml charts/ecr-operator/files/crds/
+	WRITE_STATES=1 cargo test --workspace --locked --quiet --lib the_states_that_are_judged
 
 .PHONY: chart-docs
 chart-docs: ## Write the chart's README from the comments in its values
@@ -95,6 +96,10 @@ docs: ## Build the documentation as a site into target/book
 charts: ## Draw the charts of the performance pages from their tables
 	cargo run --locked --package documentation -- charts
 
+.PHONY: msrv
+msrv: ## Build with the oldest Rust that Cargo.toml names
+	testbed/scripts/msrv
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all
@@ -111,7 +116,7 @@ bench-copy: ## Measure the copy engine beside crane, regsync and skopeo
 	cargo build --release --locked --package oci-copy --example mirror
 	testbed/bin/bench-copy -rounds $(ROUNDS) -scenarios $(SCENARIOS)
 
-GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/podsecurity testbed/tools/promql testbed/tools/schemas
+GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/iam testbed/tools/kstatus testbed/tools/podsecurity testbed/tools/promql testbed/tools/schemas
 
 .PHONY: lint
 lint: ## Check formatting, lints, the documentation, dependencies and the chart
@@ -121,5 +126,7 @@ lint: ## Check formatting, lints, the documentation, dependencies and the chart
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked --test documentation
 	testbed/scripts/deny
+	testbed/scripts/msrv --declared
 	testbed/scripts/build chart
 	testbed/scripts/check-chart
+	testbed/scripts/check-iam

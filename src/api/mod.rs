@@ -41,12 +41,16 @@ pub use rewrite::*;
 pub use verification::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt as _;
+use serde_json::json;
 
 /// The API group of every kind.
 pub const GROUP: &str = "ecr-operator.io";
+
+/// `status.observedGeneration` of an object that no reconcile has looked at yet.
+pub const UNOBSERVED: i64 = -1;
 
 /// All CustomResourceDefinitions, in the order in which they are printed and installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -58,7 +62,22 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         ClusterEcrPullSecret::crd(),
         ImageRewrite::crd(),
     ];
-    crds.into_iter().map(with_known_formats).collect()
+    crds.into_iter().map(with_known_formats).map(unobserved_at_first).collect()
+}
+
+/// What the status of an object says that no reconcile has looked at yet: that it describes no generation. An object
+/// without a status is one that is fine, to kstatus, so what waits for it would go on too early.
+fn unobserved_at_first(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let status = schema.and_then(|schema| schema.properties.as_mut()).and_then(|all| all.get_mut("status"));
+        if let Some(status) = status
+            && status.properties.as_ref().is_some_and(|all| all.contains_key("observedGeneration"))
+        {
+            status.default = Some(JSON(json!({"observedGeneration": UNOBSERVED})));
+        }
+    }
+    crd
 }
 
 /// The API server warns whoever applies a schema with a format that it doesn't know. Of integers it knows `int32` and
@@ -103,6 +122,19 @@ pub fn crd_files() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_with_a_status_begins_unobserved() {
+        let defaults = crds().into_iter().filter_map(|crd| {
+            let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
+            Some((crd.spec.names.kind, schema.properties?.get("status")?.default.clone()))
+        });
+        let defaults: Vec<_> = defaults.collect();
+        assert_eq!(defaults.len(), 5, "{defaults:?}");
+        for (kind, default) in defaults {
+            assert_eq!(default, Some(JSON(json!({"observedGeneration": -1}))), "{kind}");
+        }
+    }
 
     #[test]
     fn every_format_of_an_integer_is_one_that_the_api_server_knows() {

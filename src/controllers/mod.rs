@@ -21,6 +21,8 @@ mod run;
 mod schedule;
 mod scope;
 mod signals;
+#[cfg(test)]
+mod states;
 mod sweeps;
 mod watches;
 mod workloads;

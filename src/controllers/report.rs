@@ -85,6 +85,19 @@ fn of_the_kind(given: Vec<Condition>, previous: &[Condition], now: Timestamp) ->
     })
 }
 
+/// The status that an object gets for an outcome, from what its kind says of it.
+pub(super) fn told<K: HasStatus>(object: &K, mut status: K::Status, outcome: &Outcome, now: Timestamp) -> K::Status {
+    let generation = object.meta().generation;
+    let before = object.status().map(|status| K::common(status).conditions.as_slice()).unwrap_or_default();
+    let common = K::common_mut(&mut status);
+    common.observed_generation = generation;
+    let given = std::mem::take(&mut common.conditions);
+    common.conditions = conditions(before, generation, outcome, now);
+    common.conditions.extend(of_the_kind(given, before, now));
+    common.last_handled_sync_at = object.annotations().get(SYNC_AT).cloned();
+    status
+}
+
 /// A status without the condition that another part of the operator writes, under a field manager of its own.
 fn without_others<K: HasStatus>(status: &K::Status) -> K::Status {
     let mut status = status.clone();
@@ -107,20 +120,13 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
 impl Context {
     /// Puts the outcome into the object's status, writes it if it differs from the present one, and publishes an event
     /// when the object became ready, stopped being ready, or is not ready for another reason than before.
-    pub async fn report<K>(&self, object: &K, mut status: K::Status, outcome: &Outcome) -> Result<(), kube::Error>
+    pub async fn report<K>(&self, object: &K, status: K::Status, outcome: &Outcome) -> Result<(), kube::Error>
     where
         K: HasStatus,
     {
-        let generation = object.meta().generation;
+        let status = told(object, status, outcome, Timestamp::now());
         let before = object.status().map(|status| K::common(status).clone()).unwrap_or_default();
-        let common = K::common_mut(&mut status);
-        common.observed_generation = generation;
-        let now = Timestamp::now();
-        let given = std::mem::take(&mut common.conditions);
-        common.conditions = conditions(&before.conditions, generation, outcome, now);
-        common.conditions.extend(of_the_kind(given, &before.conditions, now));
-        common.last_handled_sync_at = object.annotations().get(SYNC_AT).cloned();
-        let after = common.clone();
+        let after = K::common(&status).clone();
 
         if object.status().map(without_others::<K>).as_ref() != Some(&status) {
             let patch = json!({

@@ -90,6 +90,20 @@ fn the_policy_for_pulling_allows_a_token_and_pulling() {
 }
 
 #[test]
+fn the_policy_for_pipelines_that_plan_is_that_for_observing_and_counts_images() {
+    let mut planning = shipped("observe-policy.json");
+    assert!(planning.insert("ecr:ListImages".to_owned()), "observing does not count images");
+    assert_eq!(shipped("plan-policy.json"), planning);
+}
+
+#[test]
+fn the_policy_for_pipelines_that_push_allows_a_token_and_what_mirrors_push_with() {
+    let mut pushing = actions(|feature| feature.kind == "ImageMirror" && feature.field == "spec.destinations");
+    pushing.insert("ecr:GetAuthorizationToken");
+    assert_ships("push-policy.json", &pushing);
+}
+
+#[test]
 fn pull_roles_have_a_policy_of_their_own() {
     assert_ships("assume-pull-role-policy.json", &actions(|feature| feature.field.starts_with("spec.pullRole")));
 }

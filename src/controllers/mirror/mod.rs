@@ -54,6 +54,8 @@ pub(crate) use child::children;
 pub use copier::{Copier, CopierError};
 pub use limits::CopyLimits;
 use schedule::Timing;
+#[cfg(test)]
+pub(super) use status::tests::cases;
 
 /// The most tags and digests that a mirror may select: what was seen of each is part of its status, and each costs a request
 /// to the source on every look.

@@ -312,4 +312,4 @@ fn soonest(retries: impl Iterator<Item = Retry>) -> Retry {
 
 #[cfg(test)]
 #[path = "status_tests.rs"]
-mod tests;
+pub(super) mod tests;

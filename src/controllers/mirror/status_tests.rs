@@ -3,6 +3,7 @@
 use super::super::apply::Mirrored;
 use super::*;
 use crate::api::ImageMirrorSpec;
+use crate::controllers::states::Case;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_000_000).expect("in range")
@@ -262,4 +263,60 @@ fn a_limit_beside_another_failure_is_not_the_only_reason() {
     let failure = failure(&[destination(tags)]);
     assert_eq!(failure.reason, Reason::SomeTagsFailed);
     assert!(failure.message.contains("2 failed or wait"), "{}", failure.message);
+}
+
+/// What can become of a mirror of tags.
+pub(in crate::controllers) fn cases() -> Vec<Case<ImageMirror>> {
+    let looked_at = |what, destinations: Vec<DestinationOutcome>| {
+        let object = mirror(&["1", "2"]);
+        let outcome = outcome(&destinations);
+        Case { what, status: after(&object, destinations, now()), object, outcome }
+    };
+    let second = |ended| vec![destination(vec![("1", mirrored("a", true)), ("2", ended)])];
+    let blocked = |failure| {
+        let blocked = DestinationOutcome { tags: Err(failure), ..destination(Vec::new()) };
+        vec![blocked, destination(vec![("1", mirrored("a", true)), ("2", mirrored("b", false))])]
+    };
+    let failed_before = |what, failure: Failure| {
+        let object = mirror(&["1"]);
+        Case { what, object, status: ImageMirrorStatus::default(), outcome: Outcome::Failed(failure) }
+    };
+    let mut cases = vec![
+        looked_at("all images are mirrored", second(mirrored("b", false))),
+        looked_at("an image waits for its age", second(waiting("b"))),
+        looked_at("a tag moved and is kept", second(Ended::Kept { digest: "b".into(), upstream: "c".into() })),
+        looked_at("a tag is missing in the source", second(failed(Reason::TagNotFound, Retry::Stalled))),
+        looked_at("the source does not answer", second(failed(Reason::Unreachable, Retry::Backoff))),
+        looked_at("a pull limit is used up", second(limited("no pulls", 500))),
+        looked_at(
+            "one tag is missing, another waits for a limit",
+            vec![destination(vec![
+                ("1", failed(Reason::TagNotFound, Retry::Stalled)),
+                ("2", limited("no pulls", 500)),
+            ])],
+        ),
+        looked_at(
+            "one of two registries is not there",
+            blocked(Failure::stalled(Reason::RegistryNotFound, "no EcrRegistry")),
+        ),
+        looked_at(
+            "one of two repositories is not ready",
+            blocked(Failure::transient(Reason::DestinationNotReady, "not ready")),
+        ),
+        failed_before("too many tags", super::super::check_count(5000, Some(6000)).expect_err("too many")),
+        failed_before(
+            "it waits for its repository",
+            Failure::transient(Reason::Progressing, "waiting for the repository"),
+        ),
+    ];
+    let object = mirror(&["1"]);
+    let progress = CopyProgress { images: "0/1".into(), bytes: 0, total_bytes: 10 };
+    let status = status_so_far(&object, &looked(&object, vec![destination(Vec::new())]), progress, now());
+    let outcome = Outcome::Progressing { message: "copying images".into() };
+    cases.push(Case { what: "images are copied", object, status, outcome });
+    let mut object = mirror(&["1"]);
+    object.spec.suspend = true;
+    let status = after(&object, vec![destination(vec![("1", mirrored("a", true))])], now());
+    cases.push(Case { what: "it is suspended", object, status, outcome: Outcome::Suspended });
+    cases
 }

@@ -38,6 +38,8 @@ use additional::Origin;
 use namespaces::Selection;
 pub use observe::Verified;
 use serve::{Served, serve};
+#[cfg(test)]
+pub(super) use status::tests::cases;
 
 /// What pull secrets depend on: themselves, the metadata of what they write and where, and tokens.
 pub struct Stores {

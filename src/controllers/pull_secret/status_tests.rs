@@ -1,8 +1,11 @@
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::*;
-use crate::api::IgnoredEntry;
+use crate::api::{ClusterEcrPullSecret, EcrPullSecret, HasStatus, IgnoredEntry};
 use crate::controllers::pull_secret::additional::Origin;
+use crate::controllers::states::{Case, spec};
 use crate::ecr::PullRole;
 
 /// An object that wants nothing in particular.
@@ -161,4 +164,44 @@ fn a_role_that_can_not_be_assumed_is_named_with_what_it_lacks() {
     let plain = not_minted(&key(&[]), denied.clone()).message;
     assert!(plain.contains("trust policy of arn:aws:iam::123456789012:role/pull") && !plain.contains("Tag"), "{plain}");
     assert!(not_minted(&key(&["cluster"]), denied).message.contains("sts:TagSession"));
+}
+
+/// What can become of a pull secret of one namespace, and of one of many.
+pub(in crate::controllers) fn cases() -> (Vec<Case<EcrPullSecret>>, Vec<Case<ClusterEcrPullSecret>>) {
+    let one = || EcrPullSecret::new("judged", spec(json!({"registries": [{"name": "default"}]})));
+    let many = || {
+        let selected = json!({"registries": [{"name": "default"}], "namespaceSelector": {}});
+        ClusterEcrPullSecret::new("judged", spec(selected))
+    };
+    (cases_of(one), cases_of(many))
+}
+
+fn cases_of<K: HasStatus<Status = PullSecretStatus>>(object: impl Fn() -> K) -> Vec<Case<K>> {
+    let foreign = || Failure::stalled(Reason::SecretNotOwned, "theirs");
+    let away = || Failure::transient(Reason::Unreachable, "AWS is away");
+    let case = |what, served: Served| {
+        let status = status(&wanted(), &served, Some(3));
+        Case { what, object: object(), status, outcome: outcome(&wanted(), &served) }
+    };
+    let nothing = |what, failure: Failure| {
+        let status = failed(status(&wanted(), &served(1, &[]), Some(3)), &failure);
+        Case { what, object: object(), status, outcome: Outcome::Failed(failure) }
+    };
+    let push = must_not_push(&["default".to_owned()], true, false).expect("refused");
+    vec![
+        case("the Secret is there", served(1, &[])),
+        case("no namespace is selected", served(0, &[])),
+        case(
+            "the Secret is there, with a token that can push",
+            Served { can_push: vec!["default".into()], ..served(1, &[]) },
+        ),
+        case("the Secret works and can't be renewed", Served { not_renewed: Some(away()), ..served(1, &[]) }),
+        case("another Secret can't be merged in", Served { not_merged: Some(foreign()), ..served(1, &[]) }),
+        case("a namespace has a Secret of that name", served(1, &[("a", foreign())])),
+        case("a namespace could not be served", served(1, &[("a", away())])),
+        case("several namespaces could not be served", served(1, &[("a", foreign()), ("b", away())])),
+        nothing("tokens could push, and that is ruled out", push),
+        nothing("the EcrRegistry is missing", Failure::stalled(Reason::RegistryNotFound, "no EcrRegistry")),
+        nothing("AWS does not answer", away()),
+    ]
 }

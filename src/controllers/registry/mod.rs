@@ -27,6 +27,8 @@ use crate::ecr::Ecr;
 use desired::Place;
 use setting::Held;
 use settle::{Settled, combined, settle};
+#[cfg(test)]
+pub(super) use status::tests::cases;
 
 /// Connects, sees that ECR answers these credentials, keeps the settings, and reports.
 pub(super) async fn reconcile(registry: Arc<EcrRegistry>, context: Arc<Context>) -> Result<Action, Error> {

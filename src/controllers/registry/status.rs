@@ -48,12 +48,16 @@ pub(super) fn setting_status(part: Part, outcome: &Outcome) -> Option<SettingSta
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::api::EcrRegistry;
     use crate::controllers::failure::Failure;
     use crate::controllers::registry::setting::{Held, Setting};
+    use crate::controllers::registry::settle::combined;
+    use crate::controllers::report;
+    use crate::controllers::states::{Case, spec};
     use crate::ecr::settings::AccountSetting;
 
     fn wanted() -> Option<Setting> {
@@ -95,5 +99,42 @@ mod tests {
         let settings = setting_status(Part::Signing, &outcome).into_iter().collect();
         let status = EcrRegistryStatus { settings, ..EcrRegistryStatus::default() };
         assert_eq!(Held::by_part(Some(&status)), BTreeMap::from([(Part::Signing, held)]));
+    }
+
+    /// What can become of a registry.
+    pub(in crate::controllers) fn cases() -> Vec<Case<EcrRegistry>> {
+        let reached = EcrRegistryStatus {
+            account_id: Some("123456789012".into()),
+            registry_host: Some("123456789012.dkr.ecr.eu-west-1.amazonaws.com".into()),
+            ..EcrRegistryStatus::default()
+        };
+        let object = || EcrRegistry::new("default", spec(serde_json::json!({"region": "eu-west-1"})));
+        let settings = |failures: Vec<Failure>| {
+            let outcome = Outcome { wanted: wanted(), failures: failures.clone(), ..Outcome::default() };
+            let settings = setting_status(Part::BlobMounting, &outcome).into_iter().collect();
+            let status = EcrRegistryStatus { settings, ..reached.clone() };
+            let ready = report::Outcome::Ready { message: "reached".into() };
+            (status, combined(failures).map_or(ready, report::Outcome::Failed))
+        };
+        let denied = || Failure::stalled(Reason::AccessDenied, "no");
+        let throttled = || Failure::transient(Reason::Throttled, "later");
+        let unreachable = Failure::transient(Reason::Unreachable, "AWS does not answer");
+        let mismatch = Failure::stalled(Reason::AccountMismatch, "another account");
+        let of_settings = [
+            ("it is reached, and its settings are as the spec says", Vec::new()),
+            ("a setting is refused", vec![denied()]),
+            ("a setting is tried again", vec![throttled()]),
+            ("one setting is refused, another tried again", vec![denied(), throttled()]),
+        ];
+        let of_settings = of_settings.into_iter().map(|(what, failures)| {
+            let (status, outcome) = settings(failures);
+            Case { what, object: object(), status, outcome }
+        });
+        let of_reach = [("AWS does not answer", unreachable), ("it is another account", mismatch)];
+        let of_reach = of_reach.into_iter().map(|(what, failure)| {
+            let status = status(Some(&reached), None, None);
+            Case { what, object: object(), status, outcome: report::Outcome::Failed(failure) }
+        });
+        of_settings.chain(of_reach).collect()
     }
 }

@@ -40,6 +40,8 @@ use desired::Desired;
 use due::{Due, due};
 use observe::{Depth, Existing, Observed, observe};
 use owner::Owner;
+#[cfg(test)]
+pub(super) use status::tests::cases;
 
 /// Reconciles one EcrRepository, or takes leave of it when it is deleted.
 pub(super) async fn reconcile(object: Arc<EcrRepository>, context: Arc<Context>) -> Result<Requeue, Error> {

@@ -26,6 +26,8 @@ use crate::controllers::report::Outcome;
 use crate::controllers::signals::Signal;
 use crate::controllers::workloads::Usage;
 use crate::controllers::{Error, next};
+#[cfg(test)]
+pub(in crate::controllers) use status::tests::cases;
 
 /// How often the namespaces and workloads are looked at although nothing was heard of them.
 const LOOK: Duration = Duration::from_secs(600);

@@ -119,12 +119,13 @@ fn asides(done: &Discovered) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::api::ImageMirrorSpec;
     use crate::controllers::report::conditions;
+    use crate::controllers::states::Case;
     use k8s_openapi::jiff::Timestamp;
 
     fn child(name: &str, outcome: &Outcome, mirrored: u32) -> Arc<ImageMirror> {
@@ -194,5 +195,26 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What can become of a mirror of what workloads use.
+    pub(in crate::controllers) fn cases() -> Vec<Case<ImageMirror>> {
+        let case = |what, object: ImageMirror, done: Discovered| {
+            let status = status(&object, &done);
+            let outcome = outcome(&object, &done);
+            Case { what, object, status, outcome }
+        };
+        let with = |outcome: Outcome| done(vec![child("a", &ready(), 2), child("b", &outcome, 0)]);
+        let stalled = Outcome::Failed(Failure::stalled(Reason::TagNotFound, "no such tag"));
+        let retrying = Outcome::Failed(Failure::transient(Reason::Unreachable, "no answer"));
+        let mut suspended = parent();
+        suspended.spec.suspend = true;
+        vec![
+            case("all its mirrors are ready", parent(), with(ready())),
+            case("one of its mirrors copies", parent(), with(Outcome::Progressing { message: String::new() })),
+            case("one of its mirrors is stalled", parent(), with(stalled)),
+            case("one of its mirrors tries again", parent(), with(retrying)),
+            case("it is suspended, and finds no workloads", suspended, done(Vec::new())),
+        ]
     }
 }
