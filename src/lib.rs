@@ -25,3 +25,4 @@ pub mod rewrite;
 pub mod server;
 pub mod telemetry;
 pub mod verify;
+pub mod version;

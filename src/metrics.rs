@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::version;
 use pull_secrets::PullSecrets;
 pub use pull_secrets::Tally;
 
@@ -137,7 +138,8 @@ impl Metrics {
             "Since when a watch of the API server has heard nothing, not even a bookmark, by path",
             metrics.watch_silent.clone(),
         );
-        ours.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let build = [("version", version::VERSION), ("commit", version::COMMIT.unwrap_or("unknown"))];
+        ours.register("build", "The version that runs", Info::new(build));
         metrics
     }
 

@@ -9,7 +9,9 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use kube::client::{Body, DynBody};
 use tower::{BoxError, Layer, Service};
+use tracing::Span;
 
+use super::spans;
 use super::watches::Watches;
 use crate::leadership::Fence;
 
@@ -64,9 +66,13 @@ where
         let kind = Kind::of(&request);
         let path = request.uri().path().to_owned();
         let watches = self.guard.watches.clone();
+        let span = if kind == Kind::Write { spans::write(&request) } else { Span::none() };
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
+            let answer = match kind {
+                Kind::Write => spans::traced(span, answer).await?,
+                Kind::Watch | Kind::OtherRead => answer.await?,
+            };
             match kind {
                 Kind::Watch => watches.heard(&path),
                 Kind::OtherRead => watches.listed(&path),

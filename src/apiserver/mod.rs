@@ -1,10 +1,12 @@
 //! How the API server is reached: what every request passes on its way out, and what every watch leaves on its way in.
 
 mod middleware;
+mod spans;
 mod watches;
 
 pub use watches::{PATIENCE, Watches};
 
+use axum::http::Uri;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 
@@ -21,7 +23,14 @@ pub struct Clients {
 impl Clients {
     /// Finds out how to reach the API server: a kubeconfig, or the Pod's ServiceAccount.
     pub async fn connect(fence: Fence, watches: Watches) -> Result<Self, kube::Error> {
-        let config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+        let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+        // In a pod the API server is reached without a proxy, so it is with a kubeconfig: that takes the environment's for its
+        // own where it names none.
+        let of_environment = |url: &Uri| {
+            let variables = ["HTTPS_PROXY", "https_proxy"].into_iter().filter_map(|name| std::env::var(name).ok());
+            variables.filter_map(|value| value.parse::<Uri>().ok()).any(|value| value == *url)
+        };
+        config.proxy_url = config.proxy_url.filter(|url| !of_environment(url));
         let guarded = middleware::Guard::new(fence, watches);
         Ok(Self {
             work: ClientBuilder::try_from(config.clone())?.with_layer(&guarded).build(),

@@ -19,7 +19,7 @@ use crate::verify::Root;
 
 /// Makes Amazon ECR match what Git declares.
 #[derive(Debug, Parser)]
-#[command(name = "ecr-operator", version, about, arg_required_else_help = true)]
+#[command(name = "ecr-operator", version = crate::version::text(), about, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

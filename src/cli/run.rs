@@ -22,6 +22,7 @@ use crate::registries::Registries;
 use crate::rewrite::policy::FailurePolicy;
 use crate::server::{self, Health};
 use crate::telemetry::{self, LogFormat};
+use crate::version;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -112,6 +113,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     lease: lease::Args,
+
+    #[command(flatten)]
+    traces: telemetry::Args,
 }
 
 /// Reads a duration such as `10m` or `1h30m`.
@@ -129,10 +133,17 @@ const GRACE: Duration = Duration::from_secs(24);
 /// How long the end of the election may take after that: the Lease is given back.
 const LEASE_GRACE: Duration = Duration::from_secs(3);
 
+/// How long the last traces may take after that.
+const TRACES_GRACE: Duration = Duration::from_secs(2);
+
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
-    telemetry::init(args.log_format, &args.log_level).context("--log-level can't be used")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let traces = {
+        let _within = runtime.enter();
+        telemetry::init(args.log_format, &args.log_level, &args.traces)?
+    };
     let outcome = runtime.block_on(serve(args));
+    traces.end(TRACES_GRACE);
     // Whatever goes on after a lost lease, or after the grace period, ends here and not when it likes.
     runtime.shutdown_background();
     outcome
@@ -177,7 +188,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let health = Health::new(registry, metrics.clone(), watches);
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(server::serve(listener, health.clone(), shutdown.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %args.listen, "started");
+    tracing::info!(version = version::text(), listen = %args.listen, "started");
 
     let mut election = Election::start(elected.map(|elected| (args.lease.candidate(clients.lease), elected)));
     tokio::spawn(show_leader(leadership.clone(), metrics.clone()));

@@ -29,7 +29,14 @@ impl Events {
             async move {
                 // An event that can't be published is logged: it is no reason to stop.
                 if let Err(error) = recorder.publish(&event, &object).await {
-                    tracing::warn!(%error, reason = event.reason, "an event could not be published");
+                    tracing::warn!(
+                        object.kind = object.kind,
+                        object.namespace = object.namespace,
+                        object.name = object.name,
+                        reason = event.reason,
+                        %error,
+                        "an event could not be published"
+                    );
                 }
             }
         });

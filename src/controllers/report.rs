@@ -11,6 +11,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::api::conditions::{READY, RECONCILING, REWRITES_PODS, Reason, STALLED};
 use crate::api::{HasStatus, SYNC_AT};
+use crate::telemetry;
 
 /// The field manager of statuses.
 const STATUS_MANAGER: &str = "ecr-operator/status";
@@ -34,6 +35,18 @@ pub enum Outcome {
     Failed(Failure),
 }
 
+impl Outcome {
+    /// The reason for the conditions.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Ready { .. } => Reason::Succeeded,
+            Self::Progressing { .. } => Reason::Progressing,
+            Self::Suspended => Reason::Suspended,
+            Self::Failed(failure) => failure.reason,
+        }
+    }
+}
+
 /// The three conditions that kstatus reads, for an outcome. The time of a transition stays while the status stays.
 pub fn conditions(
     previous: &[Condition],
@@ -41,21 +54,16 @@ pub fn conditions(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let (ready, reconciling, stalled, reason, message) = match outcome {
-        Outcome::Ready { message } => ("True", "False", "False", Reason::Succeeded, message.as_str()),
-        Outcome::Progressing { message } => ("Unknown", "True", "False", Reason::Progressing, message.as_str()),
-        Outcome::Suspended => (
-            "False",
-            "False",
-            "False",
-            Reason::Suspended,
-            "spec.suspend is true: nothing is looked at and nothing is copied",
-        ),
-        Outcome::Failed(failure) if failure.is_stalled() => {
-            ("False", "False", "True", failure.reason, failure.message.as_str())
+    let (ready, reconciling, stalled, message) = match outcome {
+        Outcome::Ready { message } => ("True", "False", "False", message.as_str()),
+        Outcome::Progressing { message } => ("Unknown", "True", "False", message.as_str()),
+        Outcome::Suspended => {
+            ("False", "False", "False", "spec.suspend is true: nothing is looked at and nothing is copied")
         }
-        Outcome::Failed(failure) => ("False", "True", "False", failure.reason, failure.message.as_str()),
+        Outcome::Failed(failure) if failure.is_stalled() => ("False", "False", "True", failure.message.as_str()),
+        Outcome::Failed(failure) => ("False", "True", "False", failure.message.as_str()),
     };
+    let reason = outcome.reason();
     [(READY, ready), (RECONCILING, reconciling), (STALLED, stalled)]
         .map(|(type_, status)| Condition {
             type_: type_.to_owned(),
@@ -124,6 +132,7 @@ impl Context {
     where
         K: HasStatus,
     {
+        telemetry::ended(outcome);
         let status = told(object, status, outcome, Timestamp::now());
         let before = object.status().map(|status| K::common(status).clone()).unwrap_or_default();
         let after = K::common(&status).clone();
@@ -161,17 +170,18 @@ impl Context {
     }
 
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, outcome: &Outcome) {
-        let (type_, reason, note) = match outcome {
-            Outcome::Ready { message } => (EventType::Normal, Reason::Succeeded, message.clone()),
-            Outcome::Suspended => (EventType::Normal, Reason::Suspended, "spec.suspend is true".to_owned()),
+        let (type_, note) = match outcome {
+            Outcome::Ready { message } => (EventType::Normal, message.clone()),
+            Outcome::Suspended => (EventType::Normal, "spec.suspend is true".to_owned()),
             Outcome::Progressing { .. } => return,
             Outcome::Failed(failure) if failure.reason == Reason::Progressing => return,
-            Outcome::Failed(failure) => (EventType::Warning, failure.reason, failure.message.clone()),
+            Outcome::Failed(failure) => (EventType::Warning, failure.message.clone()),
         };
-        let (kind, name, namespace) = (K::kind(&()), object.name_any(), object.namespace());
+        let reason = outcome.reason();
+        // Which object it is, the span says.
         match type_ {
-            EventType::Normal => tracing::info!(%kind, name, namespace, %reason, note),
-            EventType::Warning => tracing::warn!(%kind, name, namespace, %reason, note),
+            EventType::Normal => tracing::info!(%reason, "{note}"),
+            EventType::Warning => tracing::warn!(%reason, "{note}"),
         }
         self.event(object, type_, reason.as_str(), note).await;
     }

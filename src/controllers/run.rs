@@ -16,6 +16,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::accounts::{Accounts, release_orphans};
 use super::audits::Audits;
@@ -23,6 +24,7 @@ use super::claims::Claims;
 use super::context::Context;
 use super::events::Events;
 use super::pull_secret::{Objects, Stores, Verified};
+use super::registry_names::RegistryNames;
 use super::schedule::{Intervals, Retries};
 use super::scope::{Scope, watch_cluster};
 use super::signals::{Signal, Signals};
@@ -32,14 +34,13 @@ use super::watches::{
 };
 use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository, rewrite};
-use crate::api::{
-    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, ImageRewrite, RegistryRef,
-};
+use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, ImageRewrite};
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::registries::Registries;
 use crate::server::Health;
+use crate::telemetry;
 use crate::verify::Root;
 
 /// How many objects of one kind are worked on at once.
@@ -164,7 +165,7 @@ pub async fn run(
     let registry_controller = Controller::for_stream(registry_stream, registries.store.clone());
     let repository_controller = Controller::for_stream(repository_stream, repositories.store.clone()).reconcile_on(
         signals.objects(repositories.store.clone(), |object, signal| {
-            is_about_registry(signal, [&object.spec.registry_ref])
+            is_about_registry(signal, object)
                 || is_about_namespace(signal, object)
                 || repository::is_about(signal, object)
         }),
@@ -172,7 +173,7 @@ pub async fn run(
     let mirror_controller = Controller::for_stream(mirror_stream, mirrors.store.clone()).reconcile_on(signals.objects(
         mirrors.store.clone(),
         |object, signal| {
-            is_about_registry(signal, object.spec.destinations.iter().map(|destination| &destination.registry_ref))
+            is_about_registry(signal, object)
                 || is_about_namespace(signal, object)
                 || mirror::discovery::is_about(signal, object)
                 || matches!(signal, Signal::Controlled { by } if object.metadata.uid.as_ref() == Some(by))
@@ -181,7 +182,7 @@ pub async fn run(
     let pull_secret_controller = Controller::for_stream(pull_secret_stream, pull_secrets.store.clone()).reconcile_on(
         signals.objects(pull_secrets.store.clone(), |object, signal| {
             is_about_secret(signal, object)
-                || is_about_registry(signal, &object.spec.registries)
+                || is_about_registry(signal, object)
                 || is_about_namespace(signal, object)
                 || is_about_accounts(
                     signal,
@@ -195,7 +196,7 @@ pub async fn run(
             signals.objects(cluster_pull_secrets.store.clone(), |object, signal| {
                 matches!(signal, Signal::Namespace(_))
                     || is_about_secret(signal, object)
-                    || is_about_registry(signal, &object.spec.registries)
+                    || is_about_registry(signal, object)
                     || is_about_accounts(signal, None, object.spec.service_accounts.is_some())
             }),
         );
@@ -293,7 +294,7 @@ fn drive<K, F>(
     context: &Arc<Context>,
 ) -> impl Future<Output = ()> + use<K, F>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + RegistryNames + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, Error>> + Send + 'static,
 {
     let kind: &'static str = short_name::<K>();
@@ -309,11 +310,24 @@ where
             let Some(object) = objects.get(&ObjectRef::from_obj(object.as_ref())) else {
                 return Ok(Action::await_change());
             };
-            let started = Instant::now();
             let metrics = context.metrics.clone();
-            let outcome = reconcile(object, context).await;
-            metrics.reconciled(kind, if outcome.is_ok() { "done" } else { "error" }, started.elapsed());
-            outcome
+            let span = telemetry::reconcile(kind, object.as_ref(), &object.registry_names().join(","));
+            let watched = async {
+                let started = Instant::now();
+                let outcome = reconcile(object, context).await;
+                let took = started.elapsed();
+                metrics.reconciled(kind, if outcome.is_ok() { "done" } else { "error" }, took);
+                match &outcome {
+                    Ok(_) => tracing::debug!(seconds = took.as_secs_f64(), "reconciled"),
+                    Err(error) => {
+                        let error = chain(error);
+                        telemetry::broke_off(&error);
+                        tracing::warn!(error, "a reconcile failed");
+                    }
+                }
+                outcome
+            };
+            watched.instrument(span).await
         }
     };
     let error_policy = |object: Arc<K>, error: &Error, context: Arc<Context>| match error.failure() {
@@ -326,12 +340,12 @@ where
         .run(timed, error_policy, context.clone())
         .for_each(move |outcome| {
             match outcome {
-                Ok((object, _)) => {
-                    tracing::debug!(kind, name = object.name, namespace = object.namespace, "reconciled")
-                }
+                Ok(_) => {}
                 // The object went away between the event and the reconcile: nothing is wrong.
                 Err(controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(kind, error = %chain(&error), "a reconcile failed"),
+                // It has been told, with the object's name.
+                Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(error) => tracing::warn!(kind, error = %chain(&error), "a controller failed, and goes on"),
             }
             future::ready(())
         })
@@ -342,8 +356,8 @@ fn short_name<K>() -> &'static str {
     std::any::type_name::<K>().rsplit("::").next().unwrap_or("unknown")
 }
 
-fn is_about_registry<'a>(signal: &Signal, references: impl IntoIterator<Item = &'a RegistryRef>) -> bool {
-    matches!(signal, Signal::Registry(name) if references.into_iter().any(|reference| reference.name == *name))
+fn is_about_registry(signal: &Signal, object: &impl RegistryNames) -> bool {
+    matches!(signal, Signal::Registry(name) if object.registry_names().contains(&name.as_str()))
 }
 
 fn is_about_namespace<K: Resource>(signal: &Signal, object: &K) -> bool {

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::task::AbortHandle;
+use tracing::Instrument as _;
 
 use super::context::Context;
 use super::signals::{Signal, Signals};
@@ -23,7 +24,8 @@ pub(super) async fn sweep_regularly(context: Arc<Context>, signals: Signals) {
         running.retain(|_, sweep| !sweep.is_finished());
         for (registry, ecr) in context.pool.connected() {
             if used.contains(&registry) && !running.contains_key(&registry) {
-                let sweep = tokio::spawn(sweep(registry.clone(), ecr, signals.clone()));
+                let span = tracing::error_span!(parent: None, "sweep", registry);
+                let sweep = tokio::spawn(sweep(registry.clone(), ecr, signals.clone()).instrument(span));
                 running.insert(registry, sweep.abort_handle());
             }
         }
@@ -36,7 +38,7 @@ async fn sweep(registry: String, ecr: Arc<Ecr>, signals: Signals) {
         Ok(names) if names.is_empty() => {}
         Ok(names) => signals.send(Signal::Repositories { registry, names: Arc::new(names) }),
         Err(error) => {
-            tracing::warn!(registry, %error, "the repositories could not be listed");
+            tracing::warn!(%error, "the repositories could not be listed");
             if !error.is_transient() {
                 // Objects that rely on the list have to say so.
                 signals.send(Signal::Registry(registry));

@@ -6,12 +6,13 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_smithy_http_client::{Builder, tls};
 
 use super::calls::EveryCall;
 use super::error::EcrError;
 use super::host::RegistryHost;
+use super::http::http_client;
 use super::listing::Listing;
+use super::spans::Traced;
 use super::token::TokenCache;
 use crate::api::{AssumeRole, EcrRegistrySpec};
 use crate::leadership::Fence;
@@ -118,7 +119,7 @@ impl Ecr {
         {
             return Err(ConnectError::EndpointConflict(url.to_owned()));
         }
-        let sts = aws_sdk_sts::Client::new(&sts);
+        let sts = sts_client(&sts);
         let identity = caller_identity(&sts).await?;
         if let Some(wanted) = &spec.account_id
             && *wanted != identity.account_id
@@ -136,6 +137,7 @@ impl Ecr {
         };
         let mut api = aws_sdk_ecr::config::Builder::from(&config)
             .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
+            .interceptor(Traced)
             .interceptor(EveryCall::new(&identity.account_id, &spec.region, metrics.clone(), fence.clone()));
         if let Some(url) = &endpoints.api {
             api = api.endpoint_url(url);
@@ -143,7 +145,7 @@ impl Ecr {
         Ok(Self {
             api: aws_sdk_ecr::Client::from_conf(api.build()),
             sts,
-            own_sts: aws_sdk_sts::Client::new(&own_sts),
+            own_sts: sts_client(&own_sts),
             tokens: TokenCache::default(),
             listing: Listing::default(),
             identity,
@@ -190,7 +192,9 @@ async fn sdk_config(spec: &EcrRegistrySpec) -> Configured {
 
 /// Region, trust, endpoints of a kind, patience; credentials as the SDK finds them.
 fn loader(spec: &EcrRegistrySpec) -> ConfigLoader {
+    let pem = spec.endpoints.as_ref().and_then(|endpoints| endpoints.ca_bundle.as_deref());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client(pem))
         .region(Region::new(spec.region.clone()))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(
@@ -207,9 +211,6 @@ fn loader(spec: &EcrRegistrySpec) -> ConfigLoader {
     }
     if let Some(dual_stack) = endpoints.dual_stack {
         loader = loader.use_dual_stack(dual_stack);
-    }
-    if let Some(pem) = &endpoints.ca_bundle {
-        loader = loader.http_client(https_client(pem));
     }
     loader
 }
@@ -228,16 +229,8 @@ async fn assume_role(role: &AssumeRole, region: &str, base: &SdkConfig) -> Assum
     builder.build().await
 }
 
-/// An HTTPS client that trusts `pem` beside the system's certificates.
-fn https_client(pem: &str) -> aws_sdk_ecr::config::SharedHttpClient {
-    let trust = tls::TrustStore::default().with_pem_certificate(pem.as_bytes());
-    let builder = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc));
-    match tls::TlsContext::builder().with_trust_store(trust).build() {
-        Ok(context) => builder.tls_context(context).build_https(),
-        // The builder checks nothing today. If it does one day, a connection without the bundle fails with the TLS
-        // stack's own words, which reach the status.
-        Err(_) => builder.build_https(),
-    }
+fn sts_client(config: &SdkConfig) -> aws_sdk_sts::Client {
+    aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(Traced).build())
 }
 
 async fn caller_identity(sts: &aws_sdk_sts::Client) -> Result<Identity, EcrError> {

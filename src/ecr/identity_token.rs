@@ -7,6 +7,7 @@ use aws_config::{BehaviorVersion, Region};
 use k8s_openapi::jiff::Timestamp;
 
 use super::error::EcrError;
+use super::http::http_client;
 use super::token::Token;
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
@@ -31,7 +32,8 @@ pub async fn identity_token(region: Option<&str>) -> Result<IdentityToken, EcrEr
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(Duration::from_secs(20))
         .operation_timeout(Duration::from_secs(60));
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build());
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(None)).timeout_config(timeouts.build());
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }

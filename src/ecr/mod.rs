@@ -9,6 +9,7 @@ mod error;
 pub mod host;
 #[cfg(test)]
 mod host_fuzz;
+mod http;
 mod identity_token;
 mod images;
 pub mod lifecycle;
@@ -24,6 +25,7 @@ mod public;
 mod pull_policy;
 mod repositories;
 pub mod settings;
+mod spans;
 mod token;
 
 pub use connect::{ApiEndpoints, ConnectError, Ecr, Identity};

@@ -11,6 +11,8 @@ use tokio::sync::OnceCell;
 
 use super::calls::EveryCall;
 use super::error::EcrError;
+use super::http::http_client;
+use super::spans::Traced;
 use super::token::{Token, TokenCache};
 use crate::leadership::Fence;
 use crate::metrics::Metrics;
@@ -57,13 +59,14 @@ impl PublicEcr {
             .operation_attempt_timeout(Duration::from_secs(20))
             .operation_timeout(Duration::from_secs(60));
         let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client(None))
             .region(Region::new(REGION))
             .retry_config(RetryConfig::standard().with_max_attempts(2))
             .timeout_config(timeouts.build())
             .load()
             .await;
         let every_call = EveryCall::new("public", REGION, self.metrics.clone(), self.fence.clone());
-        let config = aws_sdk_ecrpublic::config::Builder::from(&config).interceptor(every_call);
+        let config = aws_sdk_ecrpublic::config::Builder::from(&config).interceptor(Traced).interceptor(every_call);
         aws_sdk_ecrpublic::Client::from_conf(config.build())
     }
 }

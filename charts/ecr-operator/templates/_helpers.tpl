@@ -67,10 +67,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $env = append $env (dict "name" "SSL_CERT_FILE" "value" "/etc/ssl/certs/ca-certificates.crt") -}}
 {{- $env = append $env (dict "name" "SSL_CERT_DIR" "value" "/etc/ecr-operator-ca") -}}
 {{- end -}}
-{{- if .Values.leaderElection.enabled -}}
-{{- /* Where the lease is, and who holds it. */ -}}
+{{- if or .Values.leaderElection.enabled .Values.tracing.enabled -}}
+{{- /* Where the lease is, and who holds it; and who makes the traces. */ -}}
 {{- $env = append $env (dict "name" "POD_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name"))) -}}
 {{- $env = append $env (dict "name" "POD_NAMESPACE" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.namespace"))) -}}
+{{- end -}}
+{{- if .Values.tracing.enabled -}}
+{{- $env = append $env (dict "name" "POD_UID" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.uid"))) -}}
+{{- $env = append $env (dict "name" "NODE_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName"))) -}}
+{{- $attributes := printf "k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.deployment.name=%s,k8s.container.name=operator" (include "ecr-operator.fullname" .) -}}
+{{- $env = append $env (dict "name" "OTEL_RESOURCE_ATTRIBUTES" "value" $attributes) -}}
+{{- with .Values.tracing.headersSecretRef -}}
+{{- if .name -}}
+{{- $env = append $env (dict "name" "OTEL_EXPORTER_OTLP_HEADERS" "valueFrom" (dict "secretKeyRef" (dict "name" .name "key" .key))) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := dict "HTTPS_PROXY" .Values.proxy.https "HTTP_PROXY" .Values.proxy.http "NO_PROXY" .Values.proxy.noProxy -}}
 {{- if $value -}}

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use oci_copy::{CopyReport, CopyRequest, Engine, ErrorKind, PlatformSelection, Reference};
 
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::copier::Reader;
 use super::failure::{asked_again, from_engine};
@@ -142,7 +143,7 @@ async fn copy(
         .progress(route.progress.of_image());
     // A task of its own: its hashing and encryption shall hold up no other object. It is cancelled with this future.
     let engine = route.engine.clone();
-    let copying = AbortOnDropHandle::new(tokio::spawn(async move { engine.copy(request).await }));
+    let copying = AbortOnDropHandle::new(tokio::spawn(async move { engine.copy(request).await }.in_current_span()));
     let copied = copying.await.map_err(|error| {
         Failure::transient(Reason::CopyFailed, format!("the copy of {source} to {destination} broke off: {error}"))
     })?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 
 use super::observe::{self, Digests};
@@ -199,7 +198,7 @@ async fn delete(
         gone.iter().for_each(|_| context.metrics.tag("pruned"));
         let words: Vec<String> = gone.iter().map(|tag| format!("{} ({})", tag.name, tag.digest)).collect();
         let note = format!("deleted from {uri}, no longer selected: {}", words.join(", "));
-        tracing::info!(mirror = mirror.name_any(), namespace = mirror.namespace(), note);
+        tracing::info!("{note}");
         context.event(mirror, EventType::Normal, "Pruned", note).await;
     }
     if let Some((tag, words)) = failed.first_key_value() {

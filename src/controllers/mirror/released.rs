@@ -26,7 +26,7 @@ pub(super) async fn tell(mirror: &ImageMirror, context: &Context, released: &[Se
             since.0,
             who.as_deref().unwrap_or_default()
         );
-        tracing::info!(name = mirror.name_any(), namespace = mirror.namespace(), note);
+        tracing::info!("{note}");
         context.event(mirror, EventType::Normal, Reason::Released.as_str(), note).await;
     }
 }

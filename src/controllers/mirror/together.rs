@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use oci_copy::{CopyRequest, PlatformSelection, Reference};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::apply::{self, Ended};
 use super::plan::Step;
@@ -144,7 +145,7 @@ async fn results(
         .progress(tracker.of_image());
     let copying = tokio::spawn({
         let references = references.clone();
-        async move { engine.copy_to_all(request, references).await }
+        async move { engine.copy_to_all(request, references).await }.in_current_span()
     });
     let reports = match AbortOnDropHandle::new(copying).await {
         Ok(reports) => reports,

@@ -44,7 +44,7 @@ pub(super) async fn reconcile(registry: Arc<EcrRegistry>, context: Arc<Context>)
         Ok(Some(Settled { parts, done, failures })) => {
             if !done.is_empty() {
                 let note = done.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                tracing::info!(registry = registry.metadata.name, changes = note, "changed in ECR");
+                tracing::info!(changes = note, "changed in ECR");
                 context.event(registry.as_ref(), EventType::Normal, "SettingsChanged", note).await;
             }
             let names = parts.iter().map(|part| part.name.clone()).collect();

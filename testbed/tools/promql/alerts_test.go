@@ -23,6 +23,24 @@ var scenes = map[string]struct{ holds, quiet string }{
 		holds: slow("EcrRepository", 9, 10),
 		quiet: slow("EcrRepository", 10, 10) + "\n" + slow("ImageMirror", 1, 10),
 	},
+	"EcrOperatorNoLeader": {
+		holds: `ecr_operator_leader{pod="a"} 0x180
+			ecr_operator_leader{pod="b"} 0x180`,
+		quiet: `ecr_operator_leader{pod="a"} 1x180
+			ecr_operator_leader{pod="b"} 0x180`,
+	},
+	"EcrOperatorSeveralLeaders": {
+		holds: `ecr_operator_leader{namespace="a",pod="a"} 1x180
+			ecr_operator_leader{namespace="a",pod="b"} 1x180`,
+		quiet: `ecr_operator_leader{namespace="a",pod="a"} 1x180
+			ecr_operator_leader{namespace="a",pod="b"} 0x180
+			ecr_operator_leader{namespace="b",pod="c"} 1x180`,
+	},
+	"EcrOperatorWatchSilent": {
+		holds: `ecr_operator_watch_silent_seconds{path="/a"} 0x170 60+60x10
+			ecr_operator_watch_silent_seconds{path="/b"} 50x180`,
+		quiet: `ecr_operator_watch_silent_seconds{path="/a"} 295x180`,
+	},
 	"EcrMirrorBehind": {
 		holds: `ecr_operator_mirror_behind_seconds{pod="leads"} 80000+60x180
 			ecr_operator_mirror_behind_seconds{pod="waits"} 0x180`,

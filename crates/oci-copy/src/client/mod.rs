@@ -8,6 +8,7 @@ pub(crate) mod reader;
 pub(crate) mod redirects;
 pub(crate) mod referrers;
 pub(crate) mod registry;
+pub(crate) mod spans;
 pub(crate) mod tags;
 pub(crate) mod transport;
 pub(crate) mod upload;
@@ -482,7 +483,7 @@ impl Session {
         if !method.is_safe() {
             may_write(&self.config, place)?;
         }
-        let mut request = client.http.request(method, url).headers(headers.clone());
+        let mut request = client.http.request(method.clone(), url.clone()).headers(headers.clone());
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization.header.clone());
         }
@@ -490,10 +491,13 @@ impl Session {
             request = request.body(body);
         }
         let limit = self.config.response_timeout;
-        match tokio::time::timeout(limit, request.send()).await {
-            Ok(result) => result.map_err(|error| transport::failure(place, error, self.config.connect_timeout)),
-            Err(_) => Err(timed_out(place, "answer", limit)),
-        }
+        let sending = async {
+            match tokio::time::timeout(limit, request.send()).await {
+                Ok(result) => result.map_err(|error| transport::failure(place, error, self.config.connect_timeout)),
+                Err(_) => Err(timed_out(place, "answer", limit)),
+            }
+        };
+        spans::traced(place, &method, &url, sending).await
     }
 
     fn blocked(&self, place: &Place, blocked: &crate::net::BlockedAddress) -> Error {

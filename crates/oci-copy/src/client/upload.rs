@@ -11,7 +11,7 @@ use url::Url;
 
 use super::answer::Answer;
 use super::reader::BlobReader;
-use super::{Call, Session, protocol, redirects, timed_out, transport};
+use super::{Call, Session, protocol, redirects, spans, timed_out, transport};
 use crate::digest::Digest;
 use crate::engine::tee::Branch;
 use crate::error::{Error, Operation, Place};
@@ -196,7 +196,8 @@ impl Session {
             request = request.header(AUTHORIZATION, grant.authorization.header.clone());
         }
         let sending = request.body(body).send();
-        let result = self.watch(&call.place, sending, &pulse).await;
+        let watched = self.watch(&call.place, sending, &pulse);
+        let result = spans::traced(&call.place, &call.method, &call.url, watched).await;
 
         // If reading failed, the broken upload is only its echo. Where the outlet is still busy, nothing has failed.
         if let Some(error) = outlet.try_lock().ok().and_then(|mut outlet| outlet.failure.take()) {

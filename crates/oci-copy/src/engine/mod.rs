@@ -11,6 +11,7 @@ mod reading;
 mod referrers;
 pub(crate) mod request;
 mod source;
+mod spans;
 mod started;
 pub(crate) mod tee;
 
@@ -257,14 +258,17 @@ impl Engine {
             progress: request.progress.clone(),
         };
         let copy = Copy::new(source, destination.clone(), transfer, request, seat);
-        match tokio::time::timeout(request.deadline, copy.run()).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::DeadlineExceeded {
-                origin: Box::new(request.source.clone()),
-                destination: Box::new(destination),
-                after: request.deadline,
-            }),
-        }
+        spans::traced(&request.source, &destination.clone(), async {
+            match tokio::time::timeout(request.deadline, copy.run()).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::DeadlineExceeded {
+                    origin: Box::new(request.source.clone()),
+                    destination: Box::new(destination),
+                    after: request.deadline,
+                }),
+            }
+        })
+        .await
     }
 
     fn session(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
 use url::Url;
 
 use super::in_flight::Lead;
@@ -48,10 +49,11 @@ impl Drop for Started {
         let Some(location) = self.location.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (session, lead) = (self.session.clone(), self.lead.clone());
-            runtime.spawn(async move {
+            let cancelling = async move {
                 let _ = tokio::time::timeout(CANCEL_TIMEOUT, session.cancel_upload(location)).await;
                 drop(lead);
-            });
+            };
+            runtime.spawn(cancelling.in_current_span());
         }
     }
 }

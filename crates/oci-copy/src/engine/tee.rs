@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::future::{join_all, select_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::client::Session;
 use crate::client::reader::{BlobReader, Progress, Turn};
@@ -85,14 +86,15 @@ impl Fan {
         }
         let ends: Vec<_> = legs.iter().map(|leg| leg.messages.clone()).collect();
         let reading = drive(self.source.clone(), self.permits.clone(), group.blob.clone(), legs);
-        tokio::spawn(async move {
+        let reading_for_all = async move {
             // Nobody listens any more: then there is nothing to read, and nothing to try again.
             let all_gone = join_all(ends.iter().map(mpsc::UnboundedSender::closed));
             tokio::select! {
                 () = reading => {}
                 _ = all_gone => {}
             }
-        });
+        };
+        tokio::spawn(reading_for_all.in_current_span());
     }
 }
 
