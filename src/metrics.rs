@@ -54,6 +54,12 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MirrorState {
+    mirror: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WatchPath {
     path: String,
 }
@@ -71,6 +77,8 @@ pub struct Metrics {
     mirrors: Family<State, Gauge>,
     mirror_images: Family<State, Gauge>,
     mirror_behind: Gauge<f64, AtomicU64>,
+    rewrite_images: Family<State, Gauge>,
+    rewrite_mirror_images: Family<MirrorState, Gauge>,
     pull_secret_writes: Family<Outcome, Counter>,
     pull_secrets: PullSecrets,
     aws_calls: Family<AwsCall, Counter>,
@@ -92,6 +100,8 @@ impl Metrics {
             mirrors: Family::default(),
             mirror_images: Family::default(),
             mirror_behind: Gauge::default(),
+            rewrite_images: Family::default(),
+            rewrite_mirror_images: Family::default(),
             pull_secret_writes: Family::default(),
             pull_secrets: PullSecrets::default(),
             aws_calls: Family::default(),
@@ -120,6 +130,16 @@ impl Metrics {
             "mirror_behind_seconds",
             "Since when the mirror that is behind longest is not ready, or its look overdue",
             metrics.mirror_behind.clone(),
+        );
+        ours.register(
+            "rewrite_images",
+            "Images of pods that mirrors with spec.rewrite are about, by state",
+            metrics.rewrite_images.clone(),
+        );
+        ours.register(
+            "rewrite_mirror_images",
+            "Images of pods that one of the first mirrors with spec.rewrite is about, by mirror and state",
+            metrics.rewrite_mirror_images.clone(),
         );
         ours.register(
             "pull_secret_writes",
@@ -192,6 +212,21 @@ impl Metrics {
     /// The mirror that is behind longest has been so for this long.
     pub fn mirror_behind(&self, seconds: f64) {
         self.mirror_behind.set(seconds);
+    }
+
+    /// So many images of pods are in these states: in all, and by name of some mirrors.
+    pub fn rewriting(&self, all: [(&'static str, u64); 3], each: Vec<(String, [(&'static str, u64); 3])>) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (state, count) in all {
+            self.rewrite_images.get_or_create(&State { state }).set(number(count));
+        }
+        self.rewrite_mirror_images.clear();
+        for (mirror, states) in each {
+            for (state, count) in states {
+                let labels = MirrorState { mirror: mirror.clone(), state };
+                self.rewrite_mirror_images.get_or_create(&labels).set(number(count));
+            }
+        }
     }
 
     /// A pull secret was written.

@@ -2,10 +2,16 @@
 //! Run them with `make test`, which runs them before the others.
 #![allow(clippy::unwrap_used)]
 
+#[path = "alone/enforcing.rs"]
+mod enforcing;
 #[path = "alone/instead.rs"]
 mod instead;
+#[path = "alone/older.rs"]
+mod older;
 #[path = "alone/pull_secrets.rs"]
 mod pull_secrets;
+#[path = "alone/rewriting.rs"]
+mod rewriting;
 mod support;
 
 use std::time::Duration;

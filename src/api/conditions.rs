@@ -114,6 +114,8 @@ pub enum Reason {
     PolicyTooLarge,
     /// The API server has no kind of policy that changes pods.
     RewriteUnsupported,
+    /// The API server has no kind of policy that judges pods.
+    EnforcementUnsupported,
     /// No namespace has pods that may be rewritten.
     NoNamespace,
     /// Several parts of the settings failed for different reasons; each has its own in the status.
@@ -173,6 +175,7 @@ impl Reason {
             Self::TokenCanPush => "TokenCanPush",
             Self::PolicyTooLarge => "PolicyTooLarge",
             Self::RewriteUnsupported => "RewriteUnsupported",
+            Self::EnforcementUnsupported => "EnforcementUnsupported",
             Self::NoNamespace => "NoNamespace",
             Self::SomeSettingsFailed => "SomeSettingsFailed",
         }

@@ -11,6 +11,7 @@ pub mod access;
 mod common;
 pub mod conditions;
 mod creation_template;
+mod enforcement;
 pub mod lifecycle;
 mod mirror;
 mod mirror_status;
@@ -26,6 +27,7 @@ mod verification;
 pub use access::{AccessGrant, AccessPermissions};
 pub use common::*;
 pub use creation_template::*;
+pub use enforcement::*;
 pub use lifecycle::{
     Any, ImageInUse, Lifecycle, LifecyclePreview, LifecycleRule, PreviewAction, PreviewState, Tagged, Untagged,
 };
@@ -61,6 +63,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         EcrPullSecret::crd(),
         ClusterEcrPullSecret::crd(),
         ImageRewrite::crd(),
+        ImageEnforcement::crd(),
     ];
     crds.into_iter().map(with_known_formats).map(unobserved_at_first).collect()
 }

@@ -41,6 +41,15 @@ pub(super) struct Args {
     #[arg(long, requires = "images")]
     sizes: bool,
 
+    /// Also say which pods of the files a rewrite would change at their next start: `kubectl get pods,namespaces,imagemirrors,ecrregistries
+    /// --all-namespaces -o yaml | ecr-operator plan --pods -f -`.
+    #[arg(long)]
+    pods: bool,
+
+    /// With --pods, name of the EcrRegistry that pods pull from, where an ImageMirror has several destinations. The same as for `run`.
+    #[arg(long, env = "ECR_OPERATOR_OWN_REGISTRY", value_name = "NAME", requires = "pods")]
+    own_registry: Option<String>,
+
     /// File that says how the sources' registries are reached. The same as for `run`.
     #[arg(long, env = "ECR_OPERATOR_REGISTRIES_CONFIG", value_name = "FILE")]
     registries_config: Option<PathBuf>,
@@ -82,6 +91,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         base: &base,
         cluster: args.cluster.as_deref(),
         region: args.region.as_deref(),
+        pods: args.pods,
+        own_registry: args.own_registry.as_deref(),
         sources: args.images.then(|| sources(args)).transpose()?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

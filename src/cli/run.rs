@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{lease, trusted_root};
 use crate::apiserver::{Clients, Watches};
-use crate::controllers::{self, CopyLimits, Intervals, RewriteSettings, Scope, Settings};
+use crate::controllers::{self, CopyLimits, EnforcementSettings, Intervals, RewriteSettings, Scope, Settings};
 use crate::leadership::{Candidate, Elected, Leadership, Lost};
 use crate::metrics::Metrics;
 use crate::registries::Registries;
@@ -97,7 +97,8 @@ pub(super) struct Args {
     #[arg(long, env = "ECR_OPERATOR_REWRITE_FAILURE_POLICY", value_enum, ignore_case = true, default_value_t)]
     rewrite_failure_policy: FailurePolicy,
 
-    /// Name of the ClusterRole that owns the policy which rewrites images: when it is deleted, the policy goes.
+    /// Name of the ClusterRole that owns the policies which rewrite images and judge where they come from: when it is deleted, they
+    /// have no effect any more.
     #[arg(long, env = "ECR_OPERATOR_CLUSTER_ROLE", value_name = "NAME")]
     cluster_role: Option<String>,
 
@@ -171,9 +172,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         rewrite: RewriteSettings {
             own_registry: args.own_registry,
             own_namespace: args.operator_namespace.clone(),
-            owner: args.cluster_role,
+            owner: args.cluster_role.clone(),
             failure_policy: args.rewrite_failure_policy,
         },
+        enforcement: EnforcementSettings { own_namespace: args.operator_namespace.clone(), owner: args.cluster_role },
         scope: Scope::of(args.namespaces),
         operator_namespace: args.operator_namespace,
     };

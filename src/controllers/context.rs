@@ -12,6 +12,7 @@ use super::access::{Granted, Use, authorise, granted};
 use super::accounts::Accounts;
 use super::audits::Audits;
 use super::claims::Claims;
+use super::enforcement;
 use super::events::Events;
 use super::failure::Failure;
 use super::mirror::Copier;
@@ -21,7 +22,7 @@ use super::scope::Scope;
 use super::watches::Cache;
 use super::workloads::Workloads;
 use crate::api::conditions::Reason;
-use crate::api::{EcrRegistry, EcrRepository, ImageMirror, RegistryRef};
+use crate::api::{EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, RegistryRef};
 use crate::ecr::{Ecr, Pool};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
@@ -43,6 +44,10 @@ pub struct Context {
     pub audits: Audits,
     /// All ImageMirror objects.
     pub mirrors: Cache<ImageMirror>,
+    /// All ImageEnforcement objects.
+    pub enforcements: Cache<ImageEnforcement>,
+    /// What ImageEnforcement objects have in common.
+    pub enforcement: enforcement::Settings,
     /// What pull secrets depend on.
     pub pull_secrets: Stores,
     /// Service accounts whose `imagePullSecrets` pull secrets are added to.

@@ -9,6 +9,7 @@ mod accounts;
 mod audits;
 mod claims;
 mod context;
+mod enforcement;
 mod events;
 pub(crate) mod failure;
 pub(crate) mod mirror;
@@ -34,6 +35,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
+pub use enforcement::Settings as EnforcementSettings;
 pub use mirror::CopyLimits;
 pub use rewrite::Settings as RewriteSettings;
 pub use run::{Settings, StartError, run};

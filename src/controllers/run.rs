@@ -30,11 +30,15 @@ use super::scope::{Scope, watch_cluster};
 use super::signals::{Signal, Signals};
 use super::sweeps::sweep_regularly;
 use super::watches::{
-    watch_mirrors, watch_namespaces, watch_pull_secrets, watch_registries, watch_repositories, watch_secrets,
+    watch_enforcements, watch_mirrors, watch_namespaces, watch_pull_secrets, watch_registries, watch_repositories,
+    watch_secrets,
 };
 use super::workloads::Workloads;
-use super::{AFTER_ERROR, Error, chain, mirror, pull_secret, registry, repository, rewrite};
-use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, ImageRewrite};
+use super::{AFTER_ERROR, Error, chain, enforcement, mirror, pull_secret, registry, repository, rewrite};
+use crate::api::{
+    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, ImageRewrite,
+    RegistryRef,
+};
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
@@ -66,6 +70,8 @@ pub struct Settings {
     pub require_pull_only: bool,
     /// How pods are rewritten.
     pub rewrite: rewrite::Settings,
+    /// What all that enforces where images come from has in common.
+    pub enforcement: enforcement::Settings,
     /// Which namespaces are worked in.
     pub scope: Scope,
     /// The namespace of the Secrets that ClusterEcrPullSecret objects name, if not the client's own.
@@ -120,6 +126,7 @@ pub async fn run(
     let (repositories, repository_stream) =
         watch_repositories(scope.watch(&client, &everything), signals.clone(), claims.clone());
     let (mirrors, mirror_stream) = watch_mirrors(scope.watch(&client, &everything), signals.clone());
+    let (enforcements, enforcement_stream) = watch_enforcements(&client, signals.clone());
     let (accounts, account_watch) = Accounts::new(client.clone(), scope.clone(), signals.clone());
     let (pull_secrets, pull_secret_stream) =
         watch_pull_secrets::<EcrPullSecret>(scope.watch(&client, &everything), accounts.clone());
@@ -136,6 +143,8 @@ pub async fn run(
         claims,
         audits: Audits::new(settings.intervals.audit, Timestamp::now()),
         mirrors: mirrors.clone(),
+        enforcements: enforcements.clone(),
+        enforcement: settings.enforcement.clone(),
         pull_secrets: Stores {
             secrets: secret_store,
             namespaces: namespace_store,
@@ -179,6 +188,9 @@ pub async fn run(
                 || matches!(signal, Signal::Controlled { by } if object.metadata.uid.as_ref() == Some(by))
         },
     ));
+    let enforcement_controller = Controller::for_stream(enforcement_stream, enforcements.store.clone()).reconcile_on(
+        signals.objects(enforcements.store.clone(), |object, signal| enforcement::is_about(signal, object)),
+    );
     let pull_secret_controller = Controller::for_stream(pull_secret_stream, pull_secrets.store.clone()).reconcile_on(
         signals.objects(pull_secrets.store.clone(), |object, signal| {
             is_about_secret(signal, object)
@@ -210,6 +222,7 @@ pub async fn run(
                 context.pull_secrets.namespaces.filled(),
                 repositories.filled(),
                 mirrors.filled(),
+                enforcements.filled(),
                 pull_secrets.filled(),
                 cluster_pull_secrets.filled(),
             );
@@ -238,8 +251,11 @@ pub async fn run(
     tasks.spawn(once_leading(context.clone(), release_orphans(context.clone())));
     // Not of stand-bys, or every mirror would count once for each replica.
     tasks.spawn(once_leading(context.clone(), mirror::gauges::keep(context.clone())));
+    tasks.spawn(once_leading(context.clone(), rewrite::gauges::keep(context.clone(), settings.rewrite.clone())));
     let rewriting = rewrite::keep(context.clone(), settings.rewrite.clone(), signals.clone());
     tasks.spawn(once_leading(context.clone(), rewriting));
+    tasks.spawn(once_leading(context.clone(), enforcement::clear(context.clone(), signals.clone())));
+    tasks.spawn(drive(enforcement_controller, CONCURRENCY, enforcement::reconcile, &context));
     tasks.spawn(drive(registry_controller, CONCURRENCY, registry::reconcile, &context));
     tasks.spawn(drive(repository_controller, CONCURRENCY, repository::reconcile, &context));
     tasks.spawn(drive(mirror_controller, NO_LIMIT, mirror::reconcile, &context));
@@ -274,6 +290,7 @@ async fn check_crds(client: &Client, scope: &Scope) -> Result<(), StartError> {
         check::<EcrPullSecret>(scope.apis(client), "EcrPullSecret"),
         check::<ClusterEcrPullSecret>(vec![Api::all(client.clone())], "ClusterEcrPullSecret"),
         check::<ImageRewrite>(scope.apis(client), "ImageRewrite"),
+        check::<ImageEnforcement>(vec![Api::all(client.clone())], "ImageEnforcement"),
     )
     .map(drop)
 }

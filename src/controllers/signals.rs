@@ -47,6 +47,8 @@ pub enum Signal {
     Claim(Claim),
     /// The workloads of some namespace name an image that they did not name before, or their list was read anew.
     Images,
+    /// An ImageEnforcement was deleted.
+    EnforcementGone,
     /// A mirror changed in any way, its status included.
     Mirrors,
     /// Anything: a watch started anew, or a listener was too slow to hear everything.

@@ -20,7 +20,9 @@ use super::chain;
 use super::claims::Claims;
 use super::scope::{EventStream, Scope, watch_cluster};
 use super::signals::{Signal, Signals};
-use crate::api::{EcrRegistry, EcrRepository, ImageMirror, MANAGED_BY, MANAGED_BY_LABEL, RELEASE, SYNC_AT};
+use crate::api::{
+    EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, MANAGED_BY, MANAGED_BY_LABEL, RELEASE, SYNC_AT,
+};
 
 /// Objects of a kind as a watch shows them.
 #[derive(Clone)]
@@ -143,6 +145,16 @@ pub(super) fn watch_mirrors(
         if matches!(event, Event::Apply(_) | Event::Delete(_)) {
             signals.send(Signal::Mirrors);
         }
+    })
+}
+
+/// Like [`watch_and`]: tells when an object has gone, and what it left has to go.
+pub(super) fn watch_enforcements(
+    client: &Client,
+    signals: Signals,
+) -> (Cache<ImageEnforcement>, impl Stream<Item = Result<ImageEnforcement, watcher::Error>> + Send + 'static) {
+    watch_and(watch_cluster(client), move |event| {
+        signal(&signals, event, |_: &ImageEnforcement| Signal::EnforcementGone)
     })
 }
 

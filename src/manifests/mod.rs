@@ -15,7 +15,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::api::{self, ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror};
+use crate::api::{
+    self, ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror,
+};
 
 /// One object and where it came from.
 #[derive(Clone, Debug)]
@@ -37,6 +39,7 @@ pub enum Object {
     Mirror(ImageMirror),
     PullSecret(EcrPullSecret),
     ClusterPullSecret(ClusterEcrPullSecret),
+    Enforcement(ImageEnforcement),
 }
 
 /// Why manifests can't be used.
@@ -220,7 +223,10 @@ fn object(mut value: Value, namespace: &str) -> Result<(Value, Option<Object>), 
         "EcrRepository" => typed(value, &known.schema, Object::Repository),
         "ImageMirror" => typed(value, &known.schema, Object::Mirror),
         "EcrPullSecret" => typed(value, &known.schema, Object::PullSecret),
-        _ => typed(value, &known.schema, Object::ClusterPullSecret),
+        "ImageEnforcement" => typed(value, &known.schema, Object::Enforcement),
+        "ClusterEcrPullSecret" => typed(value, &known.schema, Object::ClusterPullSecret),
+        // Nobody writes these by hand.
+        _ => return Ok((value, None)),
     };
     read.map(|(value, object)| (value, Some(object)))
 }

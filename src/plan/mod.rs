@@ -7,6 +7,7 @@
 
 mod actions;
 mod mirrors;
+mod pods;
 mod report;
 mod settings;
 
@@ -30,6 +31,7 @@ use crate::ecr::Ecr;
 use crate::manifests::{Manifest, Object};
 use crate::metrics::Metrics;
 pub use mirrors::Sources;
+pub use pods::{PodImage, Pods};
 pub use report::{Change, Entry, Outcome, Report, Sign};
 
 /// How many repositories, or registries, are looked at at once. ECR's limits are kept by the client.
@@ -47,6 +49,10 @@ pub struct Question<'a> {
     pub cluster: Option<&'a str>,
     /// The region of the EcrRegistry `default`, where the manifests have none of that name.
     pub region: Option<&'a str>,
+    /// Whether to tell which pods of the manifests a rewrite would change.
+    pub pods: bool,
+    /// Name of the EcrRegistry that pods pull from, where a mirror has several.
+    pub own_registry: Option<&'a str>,
     /// How the sources of mirrors are read, to tell which images would be copied. Without it they are not looked at.
     pub sources: Option<Sources>,
 }
@@ -92,7 +98,8 @@ pub async fn plan(question: &Question<'_>) -> Report {
         .collect()
         .await;
     repositories.extend(mirrors::entries(question, &connections).await);
-    Report { registries: settings::plan(question, &connections).await, repositories }
+    let pods = question.pods.then(|| pods::pods(question.manifests, &registries, question.own_registry));
+    Report { registries: settings::plan(question, &connections).await, repositories, pods }
 }
 
 /// EcrRegistry objects by name. Those of `base` serve what goes.

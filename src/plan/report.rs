@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use super::pods::Pods;
+
 /// What applying the manifests would change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
@@ -11,6 +13,9 @@ pub struct Report {
     pub registries: Vec<Entry>,
     /// An entry for each repository, in the same order.
     pub repositories: Vec<Entry>,
+    /// What a rewrite would do to pods, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<Pods>,
 }
 
 /// One repository, or the settings of one registry.
@@ -180,7 +185,11 @@ impl Report {
 
     /// The report for machines.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::json!({"registries": self.registries, "repositories": self.repositories, "summary": self.summary()})
+        let mut json = serde_json::json!({"registries": self.registries, "repositories": self.repositories, "summary": self.summary()});
+        if let Some(pods) = &self.pods {
+            json["pods"] = serde_json::json!(pods);
+        }
+        json
     }
 
     /// The report for people. Registries and repositories of which there is nothing to say are only counted.
@@ -195,6 +204,9 @@ impl Report {
             text,
             "{create} to create, {change} to change, {delete} to delete, {unchanged} unchanged, {refused} refused"
         );
+        if let Some(pods) = &self.pods {
+            let _ = write!(text, "\n{}", pods.text());
+        }
         text
     }
 }

@@ -14,6 +14,7 @@ fn entry(outcome: Outcome, changes: Vec<Change>) -> Entry {
 
 fn report() -> Report {
     Report {
+        pods: None,
         registries: Vec::new(),
         repositories: vec![
             entry(

@@ -4,6 +4,7 @@
 //! the same in Rust, for whoever wants to know it beforehand; `testdata/references.tsv` holds both to the same answers.
 
 pub mod entry;
+pub mod names;
 pub mod policy;
 pub mod shards;
 
@@ -33,8 +34,12 @@ pub struct RewrittenImages {
 /// full: `docker.io/library/nginx`.
 pub fn rewritten(image: &str, images: &BTreeMap<String, RewrittenImages>) -> Option<String> {
     let reference: Reference = image.parse().ok()?;
-    let mirrored = images.get(&reference.repository().to_string())?;
-    let RewrittenImages { repository, pin, tags, digests } = mirrored;
+    replacement(&reference, images.get(&reference.repository().to_string())?)
+}
+
+/// What stands in the place of an image of the repository that these images were mirrored from.
+pub fn replacement(reference: &Reference, images: &RewrittenImages) -> Option<String> {
+    let RewrittenImages { repository, pin, tags, digests } = images;
     if let Some(digest) = reference.digest() {
         let digest = digest.to_string();
         let is_there = digests.contains(&digest) || tags.values().any(|mirrored| *mirrored == digest);

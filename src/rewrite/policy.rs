@@ -8,6 +8,7 @@
 
 use serde_json::{Value, json};
 
+use super::names::in_full;
 use crate::api::{GROUP, ORIGINAL_IMAGE, ORIGINAL_VOLUME, REWRITE_LABEL};
 
 /// The name of the policy.
@@ -41,11 +42,6 @@ impl FailurePolicy {
     }
 }
 
-/// Whether the text of an expression is a host, by Docker's rule, where it stands before the first slash.
-fn looks_like_host(it: &str) -> String {
-    format!("({it}.matches('[.:A-Z]') || {it} == 'localhost')")
-}
-
 /// Whether a debug container is added. Nothing else of a pod changes then.
 const DEBUGGING: &str = "(has(request.subResource) && request.subResource == 'ephemeralcontainers')";
 
@@ -68,19 +64,7 @@ fn mirrored() -> String {
     );
     // Docker keeps 64 hexadecimal digits for the IDs of local images.
     let names = format!("{names}.filter(it, !it.matches('^[0-9a-f]{{64}}$'))");
-    let without_digest = "map(it, it.contains('@') ? [it, it.substring(0, it.indexOf('@')), it.substring(it.indexOf('@'))] : [it, it, ''])";
-    let first = "it[1].substring(0, it[1].indexOf('/'))";
-    let with_host = format!(
-        "map(it, it[1].contains('/') && {} ? [it[0], {first}, it[1].substring(it[1].indexOf('/') + 1), it[2]] : [it[0], 'docker.io', it[1], it[2]])",
-        looks_like_host(first)
-    );
-    let lower = looks_like_host("it[1].lowerAscii()");
-    let with_tag = format!(
-        "map(it, [it[0], {lower} ? (it[1].lowerAscii() == 'index.docker.io' ? 'docker.io' : it[1].lowerAscii()) : it[1], \
-         it[2].contains(':') ? it[2].substring(0, it[2].indexOf(':')) : it[2], it[2].contains(':') ? it[2].substring(it[2].indexOf(':')) : '', it[3]])"
-    );
-    let whole = "map(it, [it[0], it[1] + (it[1] == 'docker.io' && !it[2].contains('/') ? '/library/' : '/') + it[2], it[3], it[4]]).filter(it, it[1] in params.spec.images)";
-    format!("{names}.{without_digest}.{with_host}.{with_tag}.{whole}")
+    format!("{}.filter(it, it[1] in params.spec.images)", in_full(&names))
 }
 
 /// Whether an image of [`mirrored`] is there, in `it`.

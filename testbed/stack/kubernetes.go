@@ -92,6 +92,7 @@ func (s *stack) startAPIServer(ctx context.Context) error {
 		"--kubelet-preferred-address-types=Hostname",
 		"--allow-privileged=true",
 		"--profiling=false")
+	cmd.Args = append(cmd.Args, s.options.apiServerArgs...)
 	s.ports.release(portAPIServer)
 	server, err := s.children.run("kube-apiserver", cmd)
 	if err != nil {

@@ -23,9 +23,11 @@ type options struct {
 	layout       layout
 	operator     string
 	operatorArgs []string
-	node         string
-	chart        string
-	crds         string
+	// apiServerArgs make the API server another than the stack's usual one, such as an older version.
+	apiServerArgs []string
+	node          string
+	chart         string
+	crds          string
 	// iamPolicies are the policy documents that say what the operator may do in AWS.
 	iamPolicies []string
 	moto        bool
@@ -67,6 +69,7 @@ func parseUp(command string, args []string) (options, error) {
 	o := options{}
 	flags.StringVar(&o.operator, "operator", filepath.Join(where.root, "target", "release", "ecr-operator"), "`path` of the operator's program, or off")
 	flags.Var((*listFlag)(&o.operatorArgs), "operator-arg", "one more `argument` of 'ecr-operator run'; may be repeated")
+	flags.Var((*listFlag)(&o.apiServerArgs), "apiserver-arg", "one more `argument` of kube-apiserver, such as --emulated-version=1.34; may be repeated")
 	flags.StringVar(&o.node, "node", nodeAuto, "start a node: auto (where the machine allows it), off, require")
 	flags.StringVar(&o.chart, "chart", filepath.Join(where.root, "charts", "ecr-operator"), "`directory` of the Helm chart whose RBAC the operator runs under")
 	flags.StringVar(&o.crds, "crds", filepath.Join(where.root, "crds"), "`directory` of the CustomResourceDefinitions")

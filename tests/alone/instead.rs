@@ -41,6 +41,11 @@ impl Instead {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
+    /// Lets it stand still, too.
+    pub async fn stop(&self) {
+        signal("-STOP", &self.child.id().expect("it runs").to_string()).await;
+    }
+
     /// Ends it, and lets the stack's go on.
     pub async fn end(mut self) {
         self.child.kill().await.unwrap();

@@ -55,6 +55,14 @@ impl Stack {
         }
     }
 
+    /// The stack with this kubeconfig, in place of the one that is up. It is AWS and Docker Hub of the latter that this knows.
+    pub async fn connect_to(kubeconfig: &str) -> Self {
+        let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
+        Self { client: Client::try_from(config).expect("a client"), ..Self::connect().await }
+    }
+
     /// A namespace of the test's own, whose name begins with `purpose`.
     pub async fn namespace(&self, purpose: &str) -> Namespace<'_> {
         self.labelled_namespace(purpose, json!({})).await
@@ -87,6 +95,10 @@ impl Stack {
     /// Applies a cluster-scoped object of ours.
     pub async fn apply<K: OurKind>(&self, name: &str, spec: &str) -> K {
         apply(&self.all::<K>(), name, None, spec).await.unwrap_or_else(|error| panic!("{name} is applied: {error}"))
+    }
+
+    pub async fn try_apply<K: OurKind>(&self, name: &str, spec: &str) -> Result<K, kube::Error> {
+        apply(&self.all::<K>(), name, None, spec).await
     }
 
     pub async fn delete<K: OurKind>(&self, name: &str) {

@@ -46,7 +46,8 @@ What the operator may do with the objects of a namespace: rules of the ClusterRo
   verbs: [list, watch, patch]
 {{- end }}
 # Tell which images are in use: so that a lifecycle preview can warn of those that would go (lifecycle.preview; pods only),
-# an ImageMirror prunes none of them (prune), and mirrors them in the first place (source.fromWorkloads). Each kind is watched
+# an ImageMirror prunes none of them (prune), mirrors them in the first place (source.fromWorkloads) and tells which of them pods
+# got from it (rewrite), and an ImageEnforcement counts those that are not allowed (these two: pods only). Each kind is watched
 # once an object asks for that; of each workload only the names and digests of its images are kept.
 - apiGroups: [""]
   resources: [pods]

@@ -17,7 +17,7 @@ const CONTROL_PLANE: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease
 const NAME: &str = "kubernetes.io/metadata.name";
 
 /// The labels of all namespaces, by name.
-pub(super) type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Whose pods get a mirror's images.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -11,12 +11,12 @@ use crate::rewrite::RewrittenImages;
 
 /// The images of one mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mirrored {
+pub(crate) struct Mirrored {
     /// The source repository, in full.
-    pub(super) source: String,
+    pub(crate) source: String,
     /// Name of the EcrRegistry that they are pulled from.
     pub(super) registry: String,
-    pub(super) images: RewrittenImages,
+    pub(crate) images: RewrittenImages,
     /// How many images the mirror's status has no room for.
     pub(super) left_out: u32,
 }

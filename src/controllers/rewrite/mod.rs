@@ -6,10 +6,12 @@
 
 mod audience;
 mod cluster;
+pub(super) mod gauges;
 mod images;
-mod objects;
-mod plan;
+pub(super) mod objects;
+pub(crate) mod plan;
 mod told;
+pub(crate) mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,10 +29,12 @@ use serde_json::{Value, json};
 use self::cluster::Cluster;
 use self::objects::{Key, Objects, is_as};
 use self::plan::{Given, Plan, Reached, Verdict};
+use self::usage::{InUse, Serving};
 use super::chain;
 use super::context::Context;
 use super::failure::Failure;
 use super::signals::{Signal, Signals};
+use super::workloads::Usage;
 use crate::api::ImageMirror;
 use crate::api::conditions::{REWRITES_PODS, Reason};
 use crate::rewrite::policy::FailurePolicy;
@@ -112,17 +116,38 @@ async fn pass(context: &Context, settings: &Settings, memory: &mut Memory) -> Re
     let mirrors = context.mirrors.store.state();
     let plan = planned(context, settings, &mirrors);
     let written = write(context, settings, memory, &plan).await;
-    let told = tell(context, &mirrors, &plan, written.as_ref().err()).await;
+    let used = used(context, settings, &mirrors).unwrap_or_default();
+    let told = tell(context, &mirrors, &plan, &used, written.as_ref().err()).await;
     written?;
     told.map_err(|error| Failure::transient(Reason::Retrying, format!("a condition could not be written: {error}")))
 }
 
 fn planned(context: &Context, settings: &Settings, mirrors: &[Arc<ImageMirror>]) -> Plan {
+    with_given(context, settings, mirrors, plan::plan)
+}
+
+/// What pods have of each mirror. `None`: the pods are not known, or no mirror wants to have theirs rewritten, and they are not read.
+fn used(context: &Context, settings: &Settings, mirrors: &[Arc<ImageMirror>]) -> Option<Vec<(Serving, InUse)>> {
+    let serving = with_given(context, settings, mirrors, plan::serving);
+    if serving.is_empty() {
+        return Some(Vec::new());
+    }
+    let Usage::Known(pods) = context.workloads.pods_by_image() else { return None };
+    let used = usage::in_use(&serving, &pods);
+    Some(serving.into_iter().zip(used).collect())
+}
+
+fn with_given<T>(
+    context: &Context,
+    settings: &Settings,
+    mirrors: &[Arc<ImageMirror>],
+    decide: impl FnOnce(&Given<'_>) -> T,
+) -> T {
     let namespaces = context.pull_secrets.namespaces.store.state();
     let namespaces = namespaces.iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect();
     let registries = context.registries.store.state();
     let registries: BTreeMap<_, _> = registries.into_iter().map(|registry| (registry.name_any(), registry)).collect();
-    plan::plan(&Given {
+    decide(&Given {
         mirrors,
         namespaces: &namespaces,
         registries: &registries,
@@ -175,6 +200,7 @@ async fn tell(
     context: &Context,
     mirrors: &[Arc<ImageMirror>],
     plan: &Plan,
+    used: &[(Serving, InUse)],
     failure: Option<&Failure>,
 ) -> Result<(), kube::Error> {
     let verdicts: BTreeMap<(Option<String>, &str), &Verdict> = plan
@@ -182,6 +208,8 @@ async fn tell(
         .iter()
         .map(|(mirror, verdict)| ((mirror.namespace.clone(), mirror.name.as_str()), verdict))
         .collect();
+    let used: BTreeMap<(&str, &str), &InUse> =
+        used.iter().map(|(mirror, used)| ((mirror.namespace.as_str(), mirror.name.as_str()), used)).collect();
     for mirror in mirrors {
         let key = ObjectRef::from_obj(mirror.as_ref());
         let verdict = verdicts.get(&(key.namespace.clone(), key.name.as_str()));
@@ -189,7 +217,8 @@ async fn tell(
             Some(failure) => Err(failure.clone()),
             None => verdict.outcome.clone(),
         });
-        tell_one(context, mirror, outcome.as_ref()).await?;
+        let used = used.get(&(key.namespace.as_deref().unwrap_or_default(), key.name.as_str())).copied();
+        tell_one(context, mirror, outcome.as_ref(), used).await?;
     }
     Ok(())
 }
@@ -198,10 +227,15 @@ async fn tell_one(
     context: &Context,
     mirror: &ImageMirror,
     outcome: Option<&Result<Reached, Failure>>,
+    used: Option<&InUse>,
 ) -> Result<(), kube::Error> {
     let before = mirror.status.as_ref().and_then(|status| status.common.condition(REWRITES_PODS));
     let now = Timestamp::now();
     let condition = outcome.map(|outcome| told::condition(outcome, before, mirror.metadata.generation, now));
+    let condition = condition.map(|condition| match used {
+        Some(used) => usage::told(condition, used),
+        None => condition,
+    });
     if before == condition.as_ref() {
         return Ok(());
     }

@@ -108,7 +108,7 @@ pub(super) fn applied(key: &Key, api_version: &str, ours: &Value) -> Value {
 }
 
 /// Whether an object has all that it should have. The API server adds defaults to what it has beside that.
-pub(super) fn has(object: &Value, ours: &Value) -> bool {
+pub(in crate::controllers) fn has(object: &Value, ours: &Value) -> bool {
     match (object, ours) {
         (Value::Object(object), Value::Object(ours)) => {
             ours.iter().all(|(key, ours)| object.get(key).is_some_and(|object| has(object, ours)))

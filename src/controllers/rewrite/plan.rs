@@ -10,23 +10,25 @@ use sha2::{Digest as _, Sha256};
 
 use super::audience::{Audience, Namespaces, is_spared, selected};
 use super::images::{self, Mirrored};
+use super::usage::Serving;
 
 use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, ImageMirror, REWRITE_LABEL, Rewrite, RewritePods};
 use crate::controllers::failure::Failure;
+use crate::rewrite::RewrittenImages;
 use crate::rewrite::entry;
 use crate::rewrite::policy::OWN;
 use crate::rewrite::shards::{LARGEST, Shard, shards};
 
 /// All that decides.
-pub(super) struct Given<'g> {
-    pub(super) mirrors: &'g [Arc<ImageMirror>],
-    pub(super) namespaces: &'g Namespaces,
-    pub(super) registries: &'g BTreeMap<String, Arc<EcrRegistry>>,
+pub(crate) struct Given<'g> {
+    pub(crate) mirrors: &'g [Arc<ImageMirror>],
+    pub(crate) namespaces: &'g Namespaces,
+    pub(crate) registries: &'g BTreeMap<String, Arc<EcrRegistry>>,
     /// Name of the EcrRegistry that this cluster pulls from where there are several.
-    pub(super) own_registry: Option<&'g str>,
+    pub(crate) own_registry: Option<&'g str>,
     /// The namespace that the operator runs in.
-    pub(super) own_namespace: Option<&'g str>,
+    pub(crate) own_namespace: Option<&'g str>,
 }
 
 /// The images for some pods: those of the mirrors' own namespaces, or those of the namespaces that a selector finds.
@@ -75,11 +77,7 @@ struct Gathered {
 }
 
 pub(super) fn plan(given: &Given<'_>) -> Plan {
-    let mut mirrors: Vec<&Arc<ImageMirror>> = given.mirrors.iter().filter(|mirror| wants(mirror).is_some()).collect();
-    // Of two mirrors of one source the elder counts.
-    mirrors.sort_by_key(|mirror| {
-        (mirror.metadata.creation_timestamp.as_ref().map(|time| time.0), mirror.namespace(), mirror.name_any())
-    });
+    let mirrors = eldest_first(given);
     let mut layers: BTreeMap<(String, String), Gathered> = BTreeMap::new();
     let mut plan = Plan::default();
     for mirror in mirrors {
@@ -112,6 +110,25 @@ pub(super) fn plan(given: &Given<'_>) -> Plan {
     plan
 }
 
+/// The mirrors whose images pods are to get, the eldest first, though they may have none yet.
+pub(crate) fn serving(given: &Given<'_>) -> Vec<Serving> {
+    let all = eldest_first(given).into_iter().filter_map(|mirror| {
+        let One { audience, mirrored, .. } = asked(mirror, wants(mirror)?, given).ok()?;
+        let (namespace, name) = (mirror.namespace().unwrap_or_default(), mirror.name_any());
+        Some(Serving { namespace, name, namespaces: audience.namespaces, mirrored })
+    });
+    all.collect()
+}
+
+/// The mirrors that ask for it. Of two mirrors of one source the elder counts.
+fn eldest_first<'g>(given: &'g Given<'_>) -> Vec<&'g Arc<ImageMirror>> {
+    let mut mirrors: Vec<&Arc<ImageMirror>> = given.mirrors.iter().filter(|mirror| wants(mirror).is_some()).collect();
+    mirrors.sort_by_key(|mirror| {
+        (mirror.metadata.creation_timestamp.as_ref().map(|time| time.0), mirror.namespace(), mirror.name_any())
+    });
+    mirrors
+}
+
 /// What a mirror asks for. One that makes others hands its wish to them, and has no images of its own.
 fn wants(mirror: &ImageMirror) -> Option<&Rewrite> {
     let is_there = mirror.metadata.deletion_timestamp.is_none() && mirror.spec.source.from_workloads.is_none();
@@ -126,6 +143,13 @@ struct One {
 }
 
 fn one(mirror: &ImageMirror, rewrite: &Rewrite, given: &Given<'_>) -> Result<One, Failure> {
+    let one = asked(mirror, rewrite, given)?;
+    let RewrittenImages { tags, digests, .. } = &one.mirrored.images;
+    if tags.is_empty() && digests.is_empty() { Err(nothing_mirrored()) } else { Ok(one) }
+}
+
+/// The same, though no image may be mirrored yet.
+fn asked(mirror: &ImageMirror, rewrite: &Rewrite, given: &Given<'_>) -> Result<One, Failure> {
     let namespace = mirror.namespace().unwrap_or_default();
     let mirrored = images::of(mirror, given.own_registry, rewrite.pin)?;
     let registry = given.registries.get(&mirrored.registry).ok_or_else(|| {
@@ -146,9 +170,6 @@ fn one(mirror: &ImageMirror, rewrite: &Rewrite, given: &Given<'_>) -> Result<One
     };
     if audience.namespaces.is_empty() {
         return Err(nobody(&namespace, rewrite.pods, &audience));
-    }
-    if mirrored.images.tags.is_empty() && mirrored.images.digests.is_empty() {
-        return Err(nothing_mirrored());
     }
     Ok(One { id, audience, mirrored })
 }

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::object::Images;
-use super::{Uses, WorkloadName};
+use super::{PodImages, Uses, WorkloadName};
 
 /// A repository, and a tag or digest in it.
 type Image = (Arc<str>, Arc<str>);
@@ -18,13 +18,22 @@ pub(super) struct Index {
     pub(super) repositories: HashMap<Arc<str>, HashMap<Arc<str>, HashSet<WorkloadName>>>,
     /// The names of images in each namespace, and how many objects have them.
     pub(super) named: HashMap<Arc<str>, HashMap<Arc<str>, usize>>,
+    /// In each namespace, how many objects have an image in place of another: the other, and the image.
+    pub(super) rewritten: HashMap<Arc<str>, HashMap<Rewritten, usize>>,
+    /// In each namespace, how many objects have an image and want it not to be rewritten.
+    pub(super) kept: HashMap<Arc<str>, HashMap<Arc<str>, usize>>,
 }
+
+/// The name of an image that an object was made with, and what stands in its place.
+type Rewritten = (Arc<str>, Arc<str>);
 
 /// What an object contributes to the index.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) used: Box<[Image]>,
     named: Box<[Arc<str>]>,
+    rewritten: Box<[Rewritten]>,
+    keeps_names: bool,
 }
 
 impl Index {
@@ -42,10 +51,25 @@ impl Index {
             *count += 1;
             image
         });
-        let named = named.collect();
+        let named: Box<[Arc<str>]> = named.collect();
+        if images.keeps_names {
+            let kept = self.kept.entry(name.namespace.clone()).or_default();
+            named.iter().for_each(|image| *kept.entry(image.clone()).or_default() += 1);
+        }
+        let mut rewritten = Vec::new();
+        for (original, image) in &images.rewritten {
+            // The image is one of those that are named, and its text is there.
+            let image =
+                named.iter().find(|named| named.as_ref() == image).cloned().unwrap_or_else(|| image.as_str().into());
+            let pairs = self.rewritten.entry(name.namespace.clone()).or_default();
+            let pair = (Arc::from(original.as_str()), image);
+            let pair = pairs.get_key_value(&pair).map_or(pair, |(known, _)| known.clone());
+            *pairs.entry(pair.clone()).or_default() += 1;
+            rewritten.push(pair);
+        }
         let used = images.used.iter().map(|(repository, reference)| self.link(repository, reference, &name));
         let used = used.collect();
-        self.objects.insert(name, Kept { used, named });
+        self.objects.insert(name, Kept { used, named, rewritten: rewritten.into(), keeps_names: images.keeps_names });
         news
     }
 
@@ -75,18 +99,10 @@ impl Index {
                 self.repositories.remove(repository);
             }
         }
-        if let Some(images) = self.named.get_mut(&name.namespace) {
-            for image in &kept.named {
-                if let Some(count) = images.get_mut(image) {
-                    *count -= 1;
-                    if *count == 0 {
-                        images.remove(image);
-                    }
-                }
-            }
-            if images.is_empty() {
-                self.named.remove(&name.namespace);
-            }
+        less(&mut self.named, &name.namespace, &kept.named);
+        less(&mut self.rewritten, &name.namespace, &kept.rewritten);
+        if kept.keeps_names {
+            less(&mut self.kept, &name.namespace, &kept.named);
         }
         kept
     }
@@ -98,11 +114,44 @@ impl Index {
         }
     }
 
+    /// Adds how many objects have which images.
+    pub(super) fn add_counts(&self, images: &mut PodImages) {
+        for (namespace, named) in &self.named {
+            let of = images.entry(namespace.clone()).or_default();
+            let kept = self.kept.get(namespace);
+            for (image, count) in named {
+                let kept = kept.and_then(|kept| kept.get(image)).copied().unwrap_or_default();
+                if *count > kept {
+                    *of.named.entry(image.clone()).or_default() += (count - kept) as u64;
+                }
+            }
+            for (pair, count) in self.rewritten.get(namespace).into_iter().flatten() {
+                *of.rewritten.entry(pair.clone()).or_default() += *count as u64;
+            }
+        }
+    }
+
     /// Adds the names of images in the namespaces that are wanted.
     pub(super) fn add_named(&self, wanted: &dyn Fn(&str) -> bool, images: &mut BTreeMap<Arc<str>, BTreeSet<Arc<str>>>) {
         for (namespace, named) in self.named.iter().filter(|(namespace, _)| wanted(namespace)) {
             images.entry(namespace.clone()).or_default().extend(named.keys().cloned());
         }
+    }
+}
+
+/// Counts less by one of each in a namespace, and forgets what there is none of any more.
+fn less<T: Hash + Eq>(all: &mut HashMap<Arc<str>, HashMap<T, usize>>, namespace: &Arc<str>, gone: &[T]) {
+    let Some(counts) = all.get_mut(namespace) else { return };
+    for it in gone {
+        if let Some(count) = counts.get_mut(it) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(it);
+            }
+        }
+    }
+    if counts.is_empty() {
+        all.remove(namespace);
     }
 }
 

@@ -70,6 +70,18 @@ pub struct Uses(pub BTreeMap<String, BTreeSet<WorkloadName>>);
 /// The names of images, as they stand in the workloads of each namespace.
 pub type NamedImages = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
 
+/// What the pods of each namespace have.
+pub type PodImages = BTreeMap<Arc<str>, ImagesOfPods>;
+
+/// What pods have, each with how many of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImagesOfPods {
+    /// Names of images, but for those of pods that want to keep them.
+    pub named: BTreeMap<Arc<str>, u64>,
+    /// Those that stand in place of others: the other, and the image.
+    pub rewritten: BTreeMap<(Arc<str>, Arc<str>), u64>,
+}
+
 /// A pod, or something that makes pods.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadName {
@@ -106,6 +118,16 @@ impl Workloads {
     /// URIs.
     pub fn of_repository(&self, uris: &[String]) -> Usage {
         gather(self.all(), |index, uses: &mut Uses| index.add_uses(uris, uses))
+    }
+
+    /// The images that the pods of the wanted namespaces name.
+    pub fn pods_of_namespaces(&self, wanted: impl Fn(&str) -> bool) -> Usage<NamedImages> {
+        gather([&self.0.pods], |index, images| index.add_named(&wanted, images))
+    }
+
+    /// How many pods have which images.
+    pub fn pods_by_image(&self) -> Usage<PodImages> {
+        gather([&self.0.pods], |index, images| index.add_counts(images))
     }
 
     /// The images that the workloads of the wanted namespaces name.

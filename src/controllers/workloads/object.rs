@@ -5,8 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use kube::core::{ApiResource, Object};
 use serde::Deserialize;
+
+use crate::api::{ORIGINAL_IMAGE, ORIGINAL_VOLUME, REWRITE_LABEL};
+use crate::rewrite::policy::DISABLED;
 
 /// An object that has containers. Of all its fields only these are read.
 pub(super) type Workload = Object<Spec, Status>;
@@ -55,6 +59,7 @@ struct Container {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Volume {
+    name: String,
     image: Option<ImageVolume>,
 }
 
@@ -112,6 +117,25 @@ impl Spec {
         }
     }
 
+    /// The images that an annotation says were put in place of others, and that are no others' now.
+    fn rewritten(&self, object: &Workload) -> BTreeSet<(String, String)> {
+        let annotations = object.annotations();
+        let kept = |key: &str, name: &str, image: &str| {
+            let original = annotations.get(&format!("{key}{name}"))?;
+            (original != image).then(|| (original.clone(), image.to_owned()))
+        };
+        // Most pods have none.
+        if !annotations.keys().any(|key| key.starts_with(ORIGINAL_IMAGE) || key.starts_with(ORIGINAL_VOLUME)) {
+            return BTreeSet::new();
+        }
+        let containers = self.containers().filter_map(|it| kept(ORIGINAL_IMAGE, &it.name, &it.image));
+        let volumes = self
+            .volumes
+            .iter()
+            .filter_map(|volume| kept(ORIGINAL_VOLUME, &volume.name, &volume.image.as_ref()?.reference));
+        containers.chain(volumes).collect()
+    }
+
     fn containers(&self) -> impl Iterator<Item = &Container> {
         self.containers.iter().chain(&self.init_containers).chain(&self.ephemeral_containers)
     }
@@ -124,6 +148,10 @@ pub(super) struct Images {
     pub(super) named: BTreeSet<String>,
     /// The pairs of repository and tag or digest that it names, and those that it runs.
     pub(super) used: BTreeSet<(String, String)>,
+    /// Of a pod's images, those that were put in place of others: the other, and the image.
+    pub(super) rewritten: BTreeSet<(String, String)>,
+    /// Whether the pod wants no image to be rewritten.
+    pub(super) keeps_names: bool,
 }
 
 impl Images {
@@ -134,6 +162,8 @@ impl Images {
             return images;
         }
         let pod = object.spec.pod();
+        images.keeps_names = object.labels().get(REWRITE_LABEL).is_some_and(|value| value == DISABLED);
+        images.rewritten = pod.rewritten(object);
         let mut repositories = HashMap::new();
         for container in pod.containers() {
             repositories.insert(container.name.as_str(), images.name(&container.image));

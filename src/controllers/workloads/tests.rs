@@ -173,6 +173,51 @@ fn templated(kind: &str, spec: serde_json::Value, status: serde_json::Value) -> 
     .expect("a workload")
 }
 
+fn rewritten(name: &str, metadata: serde_json::Value, image: &str) -> Workload {
+    let mut pod = running(name, image);
+    let more: kube::api::ObjectMeta = serde_json::from_value(metadata).expect("metadata");
+    pod.metadata.annotations = more.annotations;
+    pod.metadata.labels = more.labels;
+    pod
+}
+
+fn counted(index: &Index) -> ImagesOfPods {
+    let mut images = PodImages::new();
+    index.add_counts(&mut images);
+    images.remove("team-a").unwrap_or_default()
+}
+
+#[test]
+fn images_that_stand_in_place_of_others_are_counted_as_long_as_they_do() {
+    let kept = json!({"annotations": {"image.ecr-operator.io/main": "nginx:1", "image.ecr-operator.io/gone": "x"}});
+    let mut index = indexed(&[
+        rewritten("one", kept.clone(), "ecr/nginx:1"),
+        rewritten("two", kept.clone(), "ecr/nginx:1"),
+        rewritten("changed", kept.clone(), "nginx:1"),
+        running("plain", "nginx:2"),
+    ]);
+    let pair = |original: &str, image: &str| (Arc::from(original), Arc::from(image));
+    assert_eq!(counted(&index).rewritten, [(pair("nginx:1", "ecr/nginx:1"), 2)].into());
+    assert_eq!(counted(&index).named.get("nginx:2"), Some(&1));
+    index.remove(&name(&rewritten("one", kept.clone(), "ecr/nginx:1")));
+    put(&mut index, &rewritten("two", kept, "other:1"));
+    assert_eq!(counted(&index).rewritten, [(pair("nginx:1", "other:1"), 1)].into());
+    for pod in ["two", "changed", "plain"] {
+        index.remove(&name(&running(pod, "")));
+    }
+    assert!(index.rewritten.is_empty() && index.named.is_empty(), "{index:?}");
+}
+
+#[test]
+fn pods_that_want_to_keep_their_images_do_not_count() {
+    let off = json!({"labels": {"ecr-operator.io/rewrite": "disabled"}});
+    let mut index = indexed(&[running("one", "nginx:1"), rewritten("off", off.clone(), "nginx:1")]);
+    put(&mut index, &rewritten("alone", off.clone(), "nginx:2"));
+    assert_eq!(counted(&index).named, [(Arc::from("nginx:1"), 1)].into());
+    index.remove(&name(&rewritten("off", off, "")));
+    assert_eq!(counted(&index).named, [(Arc::from("nginx:1"), 1)].into());
+}
+
 #[test]
 fn what_makes_pods_uses_the_images_of_its_template() {
     let template = json!({"spec": {
