@@ -1,6 +1,6 @@
 //! Which EcrRegistry objects an object is about.
 
-use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror};
+use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror};
 
 /// An object that is, or refers to, EcrRegistry objects.
 pub(super) trait RegistryNames {
@@ -33,6 +33,12 @@ impl RegistryNames for EcrPullSecret {
 }
 
 impl RegistryNames for ClusterEcrPullSecret {
+    fn registry_names(&self) -> Vec<&str> {
+        self.spec.registries.iter().map(|reference| reference.name.as_str()).collect()
+    }
+}
+
+impl RegistryNames for ImageEnforcement {
     fn registry_names(&self) -> Vec<&str> {
         self.spec.registries.iter().map(|reference| reference.name.as_str()).collect()
     }

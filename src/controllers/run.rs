@@ -37,7 +37,6 @@ use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, enforcement, mirror, pull_secret, registry, repository, rewrite};
 use crate::api::{
     ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, ImageRewrite,
-    RegistryRef,
 };
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
