@@ -133,7 +133,7 @@ mod tests {
             Some((crd.spec.names.kind, schema.properties?.get("status")?.default.clone()))
         });
         let defaults: Vec<_> = defaults.collect();
-        assert_eq!(defaults.len(), 5, "{defaults:?}");
+        assert_eq!(defaults.len(), 6, "{defaults:?}");
         for (kind, default) in defaults {
             assert_eq!(default, Some(JSON(json!({"observedGeneration": -1}))), "{kind}");
         }

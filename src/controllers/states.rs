@@ -81,6 +81,7 @@ fn all() -> Vec<Value> {
         states(mirrors),
         states(pull_secrets),
         states(cluster_pull_secrets),
+        states(super::enforcement::cases()),
     ]
     .concat()
 }
@@ -96,6 +97,15 @@ fn the_states_that_are_judged_are_those_that_the_code_makes() {
     assert!(committed == lines, "{FILE} is out of date: run `make generate`");
 }
 
+/// The kinds whose status says how they are.
+fn kinds() -> Vec<String> {
+    let with_status = crate::api::crds().into_iter().filter(|crd| {
+        let schema = crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        schema.and_then(|schema| schema.properties.as_ref()).is_some_and(|all| all.contains_key("status"))
+    });
+    with_status.map(|crd| crd.spec.names.kind).collect()
+}
+
 #[test]
 fn every_kind_can_be_ready_and_can_fail_in_both_ways() {
     let failure = |stalled| match stalled {
@@ -103,7 +113,7 @@ fn every_kind_can_be_ready_and_can_fail_in_both_ways() {
         false => super::failure::Failure::transient(crate::api::conditions::Reason::Retrying, ""),
     };
     let states = all();
-    for kind in ["EcrRegistry", "EcrRepository", "ImageMirror", "EcrPullSecret", "ClusterEcrPullSecret"] {
+    for kind in kinds() {
         let outcomes = [
             Outcome::Ready { message: String::new() },
             Outcome::Failed(failure(true)),

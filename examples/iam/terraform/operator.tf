@@ -12,6 +12,7 @@ locals {
     { operator = local.documents["operator-policy"] },
     var.registry_settings ? { registry-settings = local.documents["registry-settings-policy"] } : {},
     var.prune ? { prune = local.documents["prune-policy"] } : {},
+    var.ecr_public ? { ecr-public = local.documents["ecr-public-policy"] } : {},
     var.kms ? { kms = local.documents["kms-policy"] } : {},
     var.pull_role ? { assume-pull-role = local.documents["assume-pull-role-policy"] } : {},
     var.other_account != null ? {

@@ -28,6 +28,12 @@ variable "prune" {
   default     = false
 }
 
+variable "ecr_public" {
+  description = "Whether the registries configuration has useIdentity for ECR Public."
+  type        = bool
+  default     = false
+}
+
 variable "kms" {
   description = "Whether repositories are encrypted with keys of your own."
   type        = bool

@@ -25,6 +25,8 @@ use super::workloads::Usage;
 use super::{AFTER_ERROR, Error, chain, next};
 use crate::api::conditions::Reason;
 use crate::api::{ImageEnforcement, RegistryRef};
+#[cfg(test)]
+pub(super) use status::tests::cases;
 
 /// What all objects have, whatever they say.
 #[derive(Clone, Debug, Default)]

@@ -70,9 +70,14 @@ pub(super) fn words(plan: &Plan, actions: &[ValidationAction], in_use: Option<&E
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::plan::tests::plan_of_all;
     use super::*;
+    use crate::api::conditions::Reason;
+    use crate::api::{ImageEnforcement, ImageEnforcementSpec};
+    use crate::controllers::failure::Failure;
+    use crate::controllers::report::Outcome;
+    use crate::controllers::states::{Case, spec};
 
     fn used(images: &[(&str, &[&str])]) -> Usage<NamedImages> {
         let of = |(namespace, images): &(&str, &[&str])| {
@@ -116,5 +121,30 @@ mod tests {
         assert_eq!(filling.in_use, before.in_use);
         let problem = Usage::Unknown { problem: "no".into() };
         assert_eq!(status(Some(&before), Some(&plan_of_all()), &problem).in_use, None);
+    }
+
+    /// What can become of what is enforced.
+    pub(in crate::controllers) fn cases() -> Vec<Case<ImageEnforcement>> {
+        let spec: ImageEnforcementSpec =
+            spec(serde_json::json!({"validationActions": ["Warn"], "namespaceSelector": {}}));
+        let kept = status(None, Some(&plan_of_all()), &used(&[("bank", &["nginx"])]));
+        let actions = spec.validation_actions.clone();
+        let object = || ImageEnforcement::new("judged", spec.clone());
+        let failed = |what, failure| {
+            let status = status(Some(&kept), None, &Usage::Filling);
+            Case { what, object: object(), status, outcome: Outcome::Failed(failure) }
+        };
+        let message = words(&plan_of_all(), &actions, kept.in_use.as_ref());
+        vec![
+            Case {
+                what: "the policy is there",
+                object: object(),
+                status: kept.clone(),
+                outcome: Outcome::Ready { message },
+            },
+            failed("the EcrRegistry is missing", Failure::stalled(Reason::RegistryNotFound, "no EcrRegistry")),
+            failed("the EcrRegistry is not ready", Failure::transient(Reason::RegistryNotReady, "not ready")),
+            failed("the API server does not take it", Failure::transient(Reason::Retrying, "no")),
+        ]
     }
 }

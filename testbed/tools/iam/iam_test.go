@@ -28,7 +28,7 @@ func TestBothHaveAllPoliciesOfTheDocumentation(t *testing.T) {
 
 func TestNothingOfTheFilesIsLeftInAnotherPlace(t *testing.T) {
 	elsewhere := map[string]cty.Value{
-		"registry_settings": cty.True, "prune": cty.True, "kms": cty.True,
+		"registry_settings": cty.True, "prune": cty.True, "kms": cty.True, "ecr_public": cty.True,
 		"name":              cty.StringVal("images"),
 		"other_account":     cty.StringVal("333333333333"),
 		"operator_account":  cty.StringVal("444444444444"),

@@ -38,6 +38,7 @@ var asInTheFiles = map[string]cty.Value{
 	"registry_settings": cty.True,
 	"prune":             cty.True,
 	"kms":               cty.True,
+	"ecr_public":        cty.True,
 	"other_account":     cty.StringVal("222222222222"),
 	"github_repository": cty.StringVal("example/images"),
 	"gitlab_project":    cty.StringVal("example/images"),

@@ -111,8 +111,8 @@ func TestEveryStateIsJudgedAsTheDocumentationSays(t *testing.T) {
 		}
 		seen[object.GetKind()][state.Row] = true
 	}
-	if len(seen) != 5 {
-		t.Errorf("there are five kinds: %v", seen)
+	if len(seen) != 6 {
+		t.Errorf("there are six kinds: %v", seen)
 	}
 	for kind, rows := range seen {
 		for row := range table {
