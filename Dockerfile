@@ -13,9 +13,10 @@ COPY . .
 # aws-lc, the cryptography library, is compiled with the C compiler that the image has. The caches keep what other
 # builds for the same platform downloaded and compiled; the program leaves the cache in the same step.
 ARG TARGETPLATFORM
+ARG REVISION=unknown
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,id=target-${TARGETPLATFORM},sharing=locked \
-    cargo build --release --locked --package ecr-operator && \
+    ECR_OPERATOR_COMMIT="$REVISION" cargo build --release --locked --package ecr-operator && \
     install -D target/release/ecr-operator /out/ecr-operator
 
 FROM gcr.io/distroless/cc-debian12:nonroot

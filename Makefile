@@ -87,6 +87,10 @@ VALUES ?=
 manifests: ## Render the chart into plain manifests in dist/ (VALUES="--set image.tag=...")
 	@testbed/scripts/manifests dist $(VALUES)
 
+.PHONY: image
+image: ## Build the image for amd64 and arm64 into dist/image, without Docker
+	@testbed/scripts/build-image dist/image
+
 .PHONY: docs
 docs: ## Build the documentation as a site into target/book
 	@testbed/scripts/build docs
@@ -116,7 +120,7 @@ bench-copy: ## Measure the copy engine beside crane, regsync and skopeo
 	cargo build --release --locked --package oci-copy --example mirror
 	testbed/bin/bench-copy -rounds $(ROUNDS) -scenarios $(SCENARIOS)
 
-GO_MODULES := testbed/bench testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/iam testbed/tools/kstatus testbed/tools/podsecurity testbed/tools/promql testbed/tools/schemas
+GO_MODULES := testbed/bench testbed/collector testbed/hub testbed/images testbed/stack testbed/k8s testbed/tools/iam testbed/tools/kstatus testbed/tools/podsecurity testbed/tools/promql testbed/tools/schemas
 
 .PHONY: lint
 lint: ## Check formatting, lints, the documentation, dependencies and the chart
@@ -124,6 +128,7 @@ lint: ## Check formatting, lints, the documentation, dependencies and the chart
 	cargo fmt --check --manifest-path testbed/aws/Cargo.toml
 	test -z "$$(gofmt -l $(GO_MODULES))" || { gofmt -l $(GO_MODULES); exit 1; }
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --package ecr-operator --lib --no-default-features --locked -- -D warnings
 	cargo test --workspace --locked --test documentation
 	testbed/scripts/deny
 	testbed/scripts/msrv --declared

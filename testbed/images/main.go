@@ -21,7 +21,9 @@ const usage = `usage:
   images sandbox --output FILE.tar
         write the image of pod sandboxes, for this machine, as an archive that containerd imports
   images make --registry HOST:PORT --name REPOSITORY:TAG [--platforms ...] [--layers N] [--layer-size BYTES] [--seed S] [--docker]
-        push an image of pseudo-random layers, over plain HTTP`
+        push an image of pseudo-random layers, over plain HTTP
+  images operator --output DIR --amd64 PROGRAM --arm64 PROGRAM --certificates FILE --licence FILE --version V --revision COMMIT --source URL
+        write the operator's own image as an OCI image layout, and print its digests and sizes`
 
 func main() {
 	log.SetFlags(0)
@@ -74,6 +76,34 @@ func run(ctx context.Context, args []string) error {
 			random.platforms = append(random.platforms, *parsed)
 		}
 		return pushRandom(ctx, *registry, *name, random)
+	case "operator":
+		var of operatorImage
+		output := flags.String("output", "", "the folder to write, which must be empty")
+		amd64 := flags.String("amd64", "", "the program for linux/amd64")
+		arm64 := flags.String("arm64", "", "the program for linux/arm64")
+		flags.StringVar(&of.certificates, "certificates", "", "the certificates that the program trusts, PEM")
+		flags.StringVar(&of.licence, "licence", "", "the licence")
+		flags.StringVar(&of.version, "version", "", "the version")
+		flags.StringVar(&of.revision, "revision", "", "the commit")
+		flags.StringVar(&of.source, "source", "", "where the source is")
+		_ = flags.Parse(args[1:])
+		if err := required(flags, "output", "certificates", "licence", "version", "revision", "source"); err != nil {
+			return err
+		}
+		var err error
+		if of.created, err = sourceDate(); err != nil {
+			return err
+		}
+		programs, platforms := map[string]string{"amd64": *amd64, "arm64": *arm64}, []v1.Platform(nil)
+		for _, architecture := range []string{"amd64", "arm64"} {
+			if programs[architecture] != "" {
+				platforms = append(platforms, v1.Platform{OS: "linux", Architecture: architecture})
+			}
+		}
+		if len(platforms) == 0 {
+			return errors.New("--amd64 or --arm64 is required")
+		}
+		return writeOperator(*output, of, programs, platforms)
 	default:
 		return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}

@@ -144,7 +144,7 @@ async fn a_reconcile_is_a_trace_with_what_it_did_and_each_of_its_log_lines_has_t
         .filter(|line| line["object"]["kind"] == "ImageMirror" && line["reconcile_id"] == root.trace.as_str())
         .filter_map(|line| line["message"].as_str().map(str::to_owned))
         .collect();
-    for message in ["mirrored", "the registry answered", "AWS answered", "the API server answered", "reconciled"] {
+    for message in ["mirrored", "the registry answered", "the API server answered", "reconciled"] {
         assert!(told.contains(message), "the trace's lines do not say {message:?}: {told:?}");
     }
     let answered = lines(&log).find(|line| line["rpc.method"] == "CreateRepository").unwrap();
@@ -229,6 +229,26 @@ async fn a_collector_that_hangs_up_holds_up_nothing_and_is_told_of_once() {
     let told: Vec<_> = lines(&log).filter(|line| line["collector"].is_string()).collect();
     let warnings = told.iter().filter(|line| line["level"] == "WARN").count();
     assert_eq!((told.len(), warnings), (2, 1), "one line where traces go, one that they don't get there: {told:?}");
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_keeps_no_operator_from_ending() {
+    let _alone = ALONE.lock().await;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("silent").await;
+    // Connections are made, and nobody reads from them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    // It would wait for longer than the test does.
+    let variables = [("OTEL_BSP_SCHEDULE_DELAY", "200"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")];
+    let mut operator = Operator::start(&["--otlp-endpoint", &url], &variables).await;
+    namespace.apply::<EcrRepository>("api", &format!("repositoryName: {}", unique("silent"))).await;
+    namespace.ready::<EcrRepository>("api").await;
+    let (_connection, _) = silent.accept().await.unwrap();
+    operator.signal("TERM").await;
+    assert_eq!(operator.ended().await.code(), Some(0));
+    assert!(lines(&operator.log().await).any(|line| line["message"] == "stopped"));
     namespace.cleanup().await;
 }
 
