@@ -16,7 +16,7 @@ mod support;
 
 use std::time::Duration;
 
-use ecr_operator::api::{EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror, ImageRewrite};
+use ecr_operator::api::{EcrPullSecret, EcrRegistry, EcrRepository, ImageMirror};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -217,22 +217,23 @@ async fn with_the_last_mirror_that_rewrites_pods_the_policy_goes() {
     push(&format!("{repository}:1"), 900, &["--layers", "1", "--layer-size", "1024"]).await;
     let spec = format!("source: {{image: {repository}}}\ntags: {{names: ['1']}}\nrewrite: {{pods: SameNamespace}}");
     namespace.apply::<ImageMirror>("image", &spec).await;
-    let policies: Api<DynamicObject> = Api::all_with(
-        stack.client.clone(),
-        &ApiResource {
+    let all_of = |kind: &str, plural: &str| -> Api<DynamicObject> {
+        let resource = ApiResource {
             group: "admissionregistration.k8s.io".into(),
             version: "v1".into(),
             api_version: "admissionregistration.k8s.io/v1".into(),
-            kind: "MutatingAdmissionPolicy".into(),
-            plural: "mutatingadmissionpolicies".into(),
-        },
-    );
+            kind: kind.into(),
+            plural: plural.into(),
+        };
+        Api::all_with(stack.client.clone(), &resource)
+    };
+    let policies = all_of("MutatingAdmissionPolicy", "mutatingadmissionpolicies");
     let there = || async { policies.get_opt("rewrite.ecr-operator.io").await.unwrap() };
     eventually("there is a policy", there).await;
     namespace.delete::<ImageMirror>("image").await;
     eventually("there is none any more", || async { there().await.is_none().then_some(()) }).await;
-    let images = stack.all::<ImageRewrite>();
+    let bindings = all_of("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings");
     let all = ListParams::default();
-    eventually("nothing is left", || async { images.list(&all).await.unwrap().items.is_empty().then_some(()) }).await;
+    eventually("nothing is left", || async { bindings.list(&all).await.unwrap().items.is_empty().then_some(()) }).await;
     namespace.cleanup().await;
 }

@@ -62,7 +62,6 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         ImageMirror::crd(),
         EcrPullSecret::crd(),
         ClusterEcrPullSecret::crd(),
-        ImageRewrite::crd(),
         ImageEnforcement::crd(),
     ];
     crds.into_iter().map(with_known_formats).map(unobserved_at_first).collect()

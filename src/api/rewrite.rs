@@ -1,10 +1,7 @@
-//! How pods get mirrored images in place of those that they name: `ImageMirror.spec.rewrite`, and `ImageRewrite`, in which the
-//! operator tells the API server what to put in whose place.
-
-use std::collections::BTreeMap;
+//! How pods get mirrored images in place of those that they name: `ImageMirror.spec.rewrite`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::{CustomResource, KubeSchema};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// plane lets its own be rewritten (`enabled`).
 pub const REWRITE_LABEL: &str = "ecr-operator.io/rewrite";
 
-/// On an ImageRewrite: whose pods it is for. `own` for those of its namespace, else a name that a binding has too.
+/// On a binding of the policy: whose pods it is for. `own` for those of the mirrors' own namespaces, else a name that stands for a
+/// selector.
 pub const REWRITES_FOR_LABEL: &str = "ecr-operator.io/rewrites-for";
 
 /// What annotations on pods begin with that name the image that a container had: what follows is the container's name.
@@ -48,24 +46,4 @@ pub enum RewritePods {
     SameNamespace,
     /// Those of the namespaces that the selector matches.
     SelectedNamespaces,
-}
-
-/// Which images new pods get in place of those that they name. The operator writes it and the API server's admission policy reads
-/// it; it is not for people to write.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[kube(
-    group = "ecr-operator.io",
-    version = "v1alpha1",
-    kind = "ImageRewrite",
-    shortname = "ecrrewrite",
-    namespaced,
-    derive = "PartialEq",
-    doc = "Which images new pods get in place of those that they name. The operator writes it for mirrors with spec.rewrite, and the API server's admission policy reads it; it is not for people to write.",
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
-)]
-pub struct ImageRewriteSpec {
-    /// By the source repository, in full (`docker.io/library/nginx`): the repository in ECR, `pin` or `tag`, and after these a line
-    /// for each image, with its tag and its digest. `@` stands in the tag's place for images without a tag.
-    pub images: BTreeMap<String, String>,
 }

@@ -16,6 +16,7 @@ use super::enforcement;
 use super::events::Events;
 use super::failure::Failure;
 use super::mirror::Copier;
+use super::mirror::unshown::Unshown;
 use super::pull_secret::Stores;
 use super::schedule::{Intervals, Retries};
 use super::scope::Scope;
@@ -58,6 +59,8 @@ pub struct Context {
     pub operator_namespace: String,
     /// Whether tokens that can do more than pull are kept from pull secrets.
     pub require_pull_only: bool,
+    /// The tags that the statuses of mirrors have no room for.
+    pub(super) unshown: Unshown,
     /// Which images pods run.
     pub workloads: Workloads,
     /// Tells this cluster from others in owner tags: the UID of the namespace `kube-system`.

@@ -36,7 +36,7 @@ use super::watches::{
 use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, enforcement, mirror, pull_secret, registry, repository, rewrite};
 use crate::api::{
-    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, ImageRewrite,
+    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, RegistryRef,
 };
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
@@ -158,6 +158,7 @@ pub async fn run(
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned()),
         require_pull_only: settings.require_pull_only,
+        unshown: mirror::unshown::Unshown::default(),
         workloads: Workloads::default(),
         cluster,
         intervals: settings.intervals,
@@ -288,7 +289,6 @@ async fn check_crds(client: &Client, scope: &Scope) -> Result<(), StartError> {
         check::<ImageMirror>(scope.apis(client), "ImageMirror"),
         check::<EcrPullSecret>(scope.apis(client), "EcrPullSecret"),
         check::<ClusterEcrPullSecret>(vec![Api::all(client.clone())], "ClusterEcrPullSecret"),
-        check::<ImageRewrite>(scope.apis(client), "ImageRewrite"),
         check::<ImageEnforcement>(vec![Api::all(client.clone())], "ImageEnforcement"),
     )
     .map(drop)

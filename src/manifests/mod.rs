@@ -225,7 +225,6 @@ fn object(mut value: Value, namespace: &str) -> Result<(Value, Option<Object>), 
         "EcrPullSecret" => typed(value, &known.schema, Object::PullSecret),
         "ImageEnforcement" => typed(value, &known.schema, Object::Enforcement),
         "ClusterEcrPullSecret" => typed(value, &known.schema, Object::ClusterPullSecret),
-        // Nobody writes these by hand.
         _ => return Ok((value, None)),
     };
     read.map(|(value, object)| (value, Some(object)))

@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 
 use crate::api::{EcrRegistry, REWRITE_LABEL};
-use crate::controllers::rewrite::plan::{Given, serving};
+use crate::controllers::rewrite::plan::serving_by_status;
 use crate::controllers::rewrite::usage::Mirrors;
 use crate::manifests::{Manifest, Object};
 use crate::rewrite::policy::DISABLED;
@@ -72,15 +72,9 @@ pub(super) fn pods(
     for (name, labels) in &mut namespaces {
         labels.insert(NAME.to_owned(), name.clone());
     }
-    let registries = registries.iter().map(|(name, registry)| (name.clone(), Arc::new(registry.clone()))).collect();
-    let given = Given {
-        mirrors: &mirrors,
-        namespaces: &namespaces,
-        registries: &registries,
-        own_registry,
-        own_namespace: None,
-    };
-    let serving = serving(&given);
+    let registries: BTreeMap<_, _> =
+        registries.iter().map(|(name, registry)| (name.clone(), Arc::new(registry.clone()))).collect();
+    let serving = serving_by_status(&mirrors, &namespaces, &registries, own_registry);
     let mirrors = Mirrors::of(&serving);
     let mut found = Pods::default();
     for pod in pods.iter().filter(|pod| may_be_rewritten(pod)) {

@@ -1,8 +1,9 @@
 //! Which image a pod gets in place of the one that it names. Nothing here does I/O.
 //!
-//! The API server gives the answer, from the expressions in [`policy`] and the ImageRewrite objects, with the texts that [`entry`] writes. [`rewritten`] is
-//! the same in Rust, for whoever wants to know it beforehand; `testdata/references.tsv` holds both to the same answers.
+//! The API server gives the answer, from the expressions in [`policy`] and the texts that [`entry`] writes, which [`shards`] puts into the
+//! annotations of bindings. [`rewritten`] is the same in Rust, for whoever wants to know it beforehand; `testdata/references.tsv` holds both to the same answers.
 
+pub mod binding;
 pub mod entry;
 pub mod names;
 pub mod policy;

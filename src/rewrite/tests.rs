@@ -34,8 +34,8 @@ fn the_names_of_mirrored_repositories_are_those_that_references_are_read_as() {
 
 #[test]
 fn the_policy_uses_nothing_but_its_own_variables() {
-    let text = policy::policy(policy::FailurePolicy::Ignore).to_string();
-    let spec = policy::policy(policy::FailurePolicy::Fail);
+    let text = policy::policy(policy::FailurePolicy::Ignore, "v1").to_string();
+    let spec = policy::policy(policy::FailurePolicy::Fail, "v1");
     assert_eq!(spec["failurePolicy"], "Fail");
     let variables: Vec<&str> =
         spec["variables"].as_array().expect("a list").iter().filter_map(|it| it["name"].as_str()).collect();

@@ -4,59 +4,29 @@ use std::collections::BTreeMap;
 
 use ecr_operator::api::conditions::REWRITES_PODS;
 use ecr_operator::api::{
-    EcrRegistry, ImageMirror, ImageRewrite, ORIGINAL_IMAGE, ORIGINAL_VOLUME, REWRITE_LABEL, REWRITES_FOR_LABEL,
+    EcrRegistry, ImageMirror, MANAGED_BY, MANAGED_BY_LABEL, ORIGINAL_IMAGE, ORIGINAL_VOLUME, REWRITE_LABEL,
 };
-use ecr_operator::rewrite::policy::{FailurePolicy, OWN, POLICY, policy};
-use ecr_operator::rewrite::{RewrittenImages, entry, rewritten};
+use ecr_operator::rewrite::policy::FailurePolicy;
+use ecr_operator::rewrite::{RewrittenImages, rewritten};
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod};
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::ApiResource;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use crate::support::rewriting::{OwnPolicy, bindings, dry_run, gets, image, pod_of};
 use crate::support::{Namespace, Stack, env, eventually, push, unique};
 
 const SMALL: &[&str] = &["--layers", "1", "--layer-size", "1024"];
 
-fn kind(kind: &str, plural: &str) -> ApiResource {
-    ApiResource {
-        group: "admissionregistration.k8s.io".into(),
-        version: "v1".into(),
-        api_version: "admissionregistration.k8s.io/v1".into(),
-        kind: kind.into(),
-        plural: plural.into(),
-    }
-}
-
-fn policies(stack: &Stack) -> Api<DynamicObject> {
-    Api::all_with(stack.client.clone(), &kind("MutatingAdmissionPolicy", "mutatingadmissionpolicies"))
-}
-
-fn bindings(stack: &Stack) -> Api<DynamicObject> {
-    Api::all_with(stack.client.clone(), &kind("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings"))
-}
-
-/// A pod as the API server would create it.
-async fn dry_run(namespace: &Namespace<'_>, pod: &Value) -> Result<Pod, kube::Error> {
-    let pod: Pod = serde_json::from_value(pod.clone()).unwrap();
-    namespace.api::<Pod>().create(&PostParams { dry_run: true, ..PostParams::default() }, &pod).await
-}
-
-fn pod_of(image: &str) -> Value {
-    json!({"metadata": {"name": "it"}, "spec": {"containers": [{"name": "main", "image": image}]}})
-}
-
-fn image(pod: &Pod) -> &str {
-    pod.spec.as_ref().unwrap().containers[0].image.as_deref().unwrap()
-}
-
-/// Waits until a pod with this image gets that one.
-async fn gets(namespace: &Namespace<'_>, named: &str, expected: &str) -> Pod {
-    eventually(&format!("a pod with {named} gets {expected}"), || async {
-        // A new namespace gets its default service account in a moment.
-        dry_run(namespace, &pod_of(named)).await.ok().filter(|pod| image(pod) == expected)
-    })
-    .await
+/// The operator's binding with the images of a repository for the pods of a namespace, and their key in it.
+async fn binding_with(stack: &Stack, namespace: &Namespace<'_>, repository: &str) -> (DynamicObject, String) {
+    let ours = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let key = format!("{}/rdocker.io_{}", namespace.name, repository.replace('/', "_"));
+    let found = eventually("a binding has the images", || async {
+        let all = bindings(stack).list(&ours).await.unwrap();
+        all.items.into_iter().find(|binding| binding.annotations().contains_key(&key))
+    });
+    (found.await, key)
 }
 
 /// A source repository with one tag, and the spec of a mirror of it.
@@ -85,27 +55,7 @@ async fn the_api_server_and_the_function_in_rust_give_the_same_answers() {
     let name = unique("table");
     let images: BTreeMap<String, RewrittenImages> =
         serde_json::from_str(include_str!("../../src/rewrite/testdata/images.json")).unwrap();
-    let data: BTreeMap<String, String> =
-        images.iter().map(|(source, images)| (source.clone(), entry::value(images))).collect();
-    let images_of: ImageRewrite = serde_json::from_value(json!({
-        "metadata": {"name": name, "labels": {REWRITES_FOR_LABEL: name}}, "spec": {"images": data},
-    }))
-    .unwrap();
-    namespace.api::<ImageRewrite>().create(&PostParams::default(), &images_of).await.unwrap();
-    let object = |kind: &str, spec: Value| -> DynamicObject {
-        let api_version = "admissionregistration.k8s.io/v1";
-        let object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
-        serde_json::from_value(object).unwrap()
-    };
-    let ours = object("MutatingAdmissionPolicy", policy(FailurePolicy::Fail));
-    policies(&stack).create(&PostParams::default(), &ours).await.expect("the API server takes the policy");
-    let binding = json!({
-        "policyName": name,
-        "paramRef": {"selector": {"matchLabels": {REWRITES_FOR_LABEL: name}}, "parameterNotFoundAction": "Allow"},
-        "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}},
-    });
-    let binding = object("MutatingAdmissionPolicyBinding", binding);
-    bindings(&stack).create(&PostParams::default(), &binding).await.unwrap();
+    let own = OwnPolicy::create(&namespace, &name, FailurePolicy::Fail, &images).await;
     let nginx = rewritten("nginx", &images).unwrap();
     gets(&namespace, "nginx", &nginx).await;
 
@@ -120,9 +70,7 @@ async fn the_api_server_and_the_function_in_rust_give_the_same_answers() {
         let original = pod.annotations().get(&format!("{ORIGINAL_IMAGE}main"));
         assert_eq!(original.map(String::as_str), (expected != named).then_some(named), "{named}");
     }
-    let params = DeleteParams::default();
-    bindings(&stack).delete(&name, &params).await.unwrap();
-    policies(&stack).delete(&name, &params).await.unwrap();
+    own.delete(&stack).await;
     namespace.cleanup().await;
 }
 
@@ -276,16 +224,25 @@ async fn what_somebody_deletes_or_edits_is_put_right() {
     let named = format!("{repository}:1");
     let expected = format!("{}/docker.io/{repository}:1", env("ECR_REGISTRY"));
     gets(&namespace, &named, &expected).await;
-    let binding = format!("{OWN}.{POLICY}");
-    bindings(&stack).delete(&binding, &DeleteParams::default()).await.unwrap();
+    let (binding, key) = binding_with(&stack, &namespace, &repository).await;
+    let role = binding.owner_references().first().expect("it goes with the release");
+    assert_eq!((role.kind.as_str(), role.name.as_str()), ("ClusterRole", "ecr-operator"));
+    bindings(&stack).delete(&binding.name_any(), &DeleteParams::default()).await.unwrap();
+    gets(&namespace, &named, &named).await;
     gets(&namespace, &named, &expected).await;
 
-    let objects = namespace.api::<ImageRewrite>();
-    let object = objects.get("own-0").await.unwrap();
-    let role = object.owner_references().first().expect("it goes with the release");
-    assert_eq!((role.kind.as_str(), role.name.as_str()), ("ClusterRole", "ecr-operator"));
-    let edit = json!({"spec": {"images": {format!("docker.io/{repository}"): Value::Null}}});
-    objects.patch("own-0", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
+    let edit = |key: &str, value: Value| Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
+    let params = PatchParams::default();
+    bindings(&stack).patch(&binding.name_any(), &params, &edit(&key, Value::Null)).await.unwrap();
+    gets(&namespace, &named, &expected).await;
+    // Images that no mirror has.
+    let strange = format!("{}/rstrange", namespace.name);
+    bindings(&stack).patch(&binding.name_any(), &params, &edit(&strange, json!("x"))).await.unwrap();
+    eventually("it goes again", || async {
+        let (binding, _) = binding_with(&stack, &namespace, &repository).await;
+        (!binding.annotations().contains_key(&strange)).then_some(())
+    })
+    .await;
     gets(&namespace, &named, &expected).await;
     namespace.cleanup().await;
 }

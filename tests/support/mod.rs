@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod pulling;
+pub mod rewriting;
 
 use std::fmt::Debug;
 use std::future::Future;

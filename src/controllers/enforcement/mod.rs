@@ -46,7 +46,7 @@ pub(super) async fn reconcile(object: Arc<ImageEnforcement>, context: Arc<Contex
     context.pull_secrets.namespaces.filled().await;
     let kept = keep(&object, &context).await;
     let in_use = match &kept {
-        Ok(plan) => context.workloads.pods_of_namespaces(|namespace| plan.namespaces.contains(namespace)),
+        Ok(plan) => context.workloads.pods_by_image(|namespace| plan.namespaces.contains(namespace)),
         Err(_) => Usage::Filling,
     };
     let status = status::status(object.status.as_ref(), kept.as_ref().ok(), &in_use);

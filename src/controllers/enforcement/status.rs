@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use crate::api::{EnforcedUse, ImageEnforcementStatus, ValidationAction};
-use crate::controllers::workloads::{NamedImages, Usage};
+use crate::controllers::workloads::{PodImages, Usage};
 use crate::enforcement::{Allowed, Verdict, judge};
 
 /// How many namespaces are named.
@@ -14,7 +14,7 @@ const IMAGES: usize = 20;
 pub(super) fn status(
     previous: Option<&ImageEnforcementStatus>,
     kept: Option<&Plan>,
-    in_use: &Usage<NamedImages>,
+    in_use: &Usage<PodImages>,
 ) -> ImageEnforcementStatus {
     let previous = previous.cloned().unwrap_or_default();
     let Some(plan) = kept else { return ImageEnforcementStatus { common: Default::default(), ..previous } };
@@ -32,10 +32,10 @@ pub(super) fn status(
     }
 }
 
-fn judged(images: &NamedImages, allowed: &Allowed) -> EnforcedUse {
+fn judged(images: &PodImages, allowed: &Allowed) -> EnforcedUse {
     let mut judged = EnforcedUse::default();
     for (namespace, images) in images {
-        for image in images {
+        for image in images.named.keys() {
             judged.images += 1;
             if judge(image, allowed) == Verdict::Allowed {
                 continue;
@@ -78,10 +78,12 @@ pub(super) mod tests {
     use crate::controllers::failure::Failure;
     use crate::controllers::report::Outcome;
     use crate::controllers::states::{Case, spec};
+    use crate::controllers::workloads::ImagesOfPods;
 
-    fn used(images: &[(&str, &[&str])]) -> Usage<NamedImages> {
+    fn used(images: &[(&str, &[&str])]) -> Usage<PodImages> {
         let of = |(namespace, images): &(&str, &[&str])| {
-            ((*namespace).into(), images.iter().map(|image| (*image).into()).collect())
+            let named = images.iter().map(|image| ((*image).into(), 1)).collect();
+            ((*namespace).into(), ImagesOfPods { named, ..ImagesOfPods::default() })
         };
         Usage::Known(images.iter().map(of).collect())
     }

@@ -3,7 +3,7 @@
 //! Its repositories are EcrRepository objects that it owns ([`child`]). [`prepare`] reads the spec, [`selection`] says which
 //! tags it wants, [`observe`] asks the source and the destinations for digests, [`age`] says which of them are old enough,
 //! [`plan`] decides what to copy, [`signatures`] and [`verdicts`] what of it may be copied, [`apply`] copies, [`status`] tells;
-//! [`sync`] goes through all of it once.
+//! [`unshown`] keeps what the status has no room for; [`sync`] goes through all of it once.
 
 mod age;
 mod apply;
@@ -31,6 +31,7 @@ mod signatures;
 mod status;
 mod sync;
 mod together;
+pub(super) mod unshown;
 mod verdicts;
 mod verification;
 mod verified;
@@ -145,7 +146,9 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
         Outcome::Failed(Failure { retry: Retry::At(time), .. }) => Some(*time),
         _ => None,
     };
-    let status = status::status(&mirror, &looked, next_look, now);
+    let complete = context.unshown.complete(&mirror);
+    let status = status::status(&complete, &looked, next_look, now);
+    context.unshown.remember(&complete, &looked, &status, now);
     context.report(mirror.as_ref(), status, &outcome).await?;
     if !is_ready {
         return Ok(next(&context, mirror.as_ref(), &outcome, context.intervals.resync));

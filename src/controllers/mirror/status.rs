@@ -1,6 +1,6 @@
 //! What the status of a mirror says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -55,9 +55,7 @@ pub(super) fn status(
     let previous = of_this_source(mirror);
     let counts = counts(looked);
     let any = looked.destinations.iter().any(|outcome| outcome.tags.is_ok());
-    let order = newest_first(looked.selected.tags.iter().map(String::as_str));
     let shown = (SHOWN / looked.destinations.len().max(1)).max(1);
-    let destinations = looked.destinations.iter();
     ImageMirrorStatus {
         common: Default::default(),
         mirrored: Some(format!("{}/{}", counts.mirrored, counts.selected)),
@@ -69,10 +67,25 @@ pub(super) fn status(
         discovery: None,
         progress: None,
         seen: looked.seen.clone(),
-        destinations: destinations
-            .map(|outcome| destination(outcome, &previous, &order, shown, mirror.spec.on_tag_change, now))
-            .collect(),
+        destinations: destinations(mirror, looked, &previous, shown, now),
     }
+}
+
+/// The destinations with all tags, more than a status has room for.
+pub(super) fn all_tags(mirror: &ImageMirror, looked: &Looked, now: Timestamp) -> Vec<DestinationStatus> {
+    destinations(mirror, looked, &of_this_source(mirror), usize::MAX, now)
+}
+
+fn destinations(
+    mirror: &ImageMirror,
+    looked: &Looked,
+    previous: &ImageMirrorStatus,
+    shown: usize,
+    now: Timestamp,
+) -> Vec<DestinationStatus> {
+    let order = newest_first(looked.selected.tags.iter().map(String::as_str));
+    let destinations = looked.destinations.iter();
+    destinations.map(|outcome| destination(outcome, previous, &order, shown, mirror.spec.on_tag_change, now)).collect()
 }
 
 /// What the status said before. Tags of another source than the spec has now are what this mirror wrote, and no images of this
@@ -141,7 +154,9 @@ fn destination(
         .destinations
         .iter()
         .find(|known| known.registry == outcome.registry && known.repository_uri == outcome.uri);
-    let known = |name: &str| before.and_then(|known| known.tags.iter().find(|tag| tag.name == name));
+    let by_name: HashMap<&str, &TagStatus> =
+        before.iter().flat_map(|known| &known.tags).map(|tag| (tag.name.as_str(), tag)).collect();
+    let known = |name: &str| by_name.get(name).copied();
     let ended = |name: &str| outcome.tags.as_ref().ok().and_then(|tags| tags.get(name));
     let urgency = |name: &str| match (ended(name), known(name).map(|known| known.state)) {
         (Some(Ended::Failed(_)), _) | (None, Some(TagState::Failed)) => 0,

@@ -116,7 +116,7 @@ fn requirement(key: &str, operator: &str, values: Vec<String>) -> LabelSelectorR
     LabelSelectorRequirement { key: key.to_owned(), operator: operator.to_owned(), values: Some(values) }
 }
 
-fn named(operator: &str, names: &BTreeSet<String>) -> LabelSelector {
+pub(super) fn named(operator: &str, names: &BTreeSet<String>) -> LabelSelector {
     let all = requirement(NAME, operator, names.iter().cloned().collect());
     LabelSelector { match_expressions: Some(vec![all]), match_labels: None }
 }

@@ -1,13 +1,15 @@
 //! The objects as the cluster has them: reads, writes and deletes them.
 
+use std::collections::BTreeMap;
+
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::objects::{Key, Kind, Objects, applied};
+use super::objects::{Key, Kind, Objects, applied, images};
 use crate::api::conditions::Reason;
-use crate::api::{ImageRewrite, MANAGED_BY, MANAGED_BY_LABEL};
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::controllers::failure::Failure;
 use crate::rewrite::policy::POLICY;
 
@@ -42,9 +44,9 @@ impl Cluster {
         Ok(Self { client: client.clone(), version })
     }
 
-    /// Whether the API server has admission policies that change objects.
-    pub(super) fn has_policies(&self) -> bool {
-        self.version.is_some()
+    /// The version in which the API server has admission policies that change objects, if it has them.
+    pub(super) fn version(&self) -> Option<&'static str> {
+        self.version
     }
 
     /// The objects that the operator wrote.
@@ -53,16 +55,17 @@ impl Cluster {
         let mut found = Objects::new();
         for kind in Kind::ALL {
             let Some(resource) = self.resource(kind) else { continue };
-            let api = self.api(None, &resource);
+            let api = self.api(&resource);
             for object in api.list(&ours).await? {
-                let key = Key { kind, namespace: object.namespace(), name: object.name_any() };
+                let key = Key { kind, name: object.name_any() };
                 // Others may have this label on policies of their own making.
-                if kind != Kind::Images && !key.name.ends_with(POLICY) {
+                if !key.name.ends_with(POLICY) {
                     continue;
                 }
                 let owners: Vec<Value> =
                     object.owner_references().iter().filter_map(|owner| serde_json::to_value(owner).ok()).collect();
-                let metadata = json!({"labels": object.labels(), "ownerReferences": owners});
+                let metadata =
+                    json!({"labels": object.labels(), "annotations": object.annotations(), "ownerReferences": owners});
                 found.insert(key, json!({"metadata": metadata, "spec": object.data["spec"]}));
             }
         }
@@ -74,32 +77,39 @@ impl Cluster {
         let Some(resource) = self.resource(key.kind) else { return Err(unsupported()) };
         let object = applied(key, &resource.api_version, ours);
         let params = PatchParams::apply(MANAGER).force();
-        match self.api(key.namespace.as_deref(), &resource).patch(&key.name, &params, &Patch::Apply(object)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failed("apply", key, &error)),
+        let api = self.api(&resource);
+        let written = api.patch(&key.name, &params, &Patch::Apply(object)).await;
+        let written = written.map_err(|error| failed("apply", key, &error))?;
+        let there = json!({"metadata": {"annotations": written.annotations()}});
+        let (there, wanted) = (images(&there), images(ours));
+        // What another field manager added stays when ours is applied.
+        let strange: BTreeMap<&String, Value> =
+            there.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key, Value::Null)).collect();
+        if strange.is_empty() {
+            return Ok(());
         }
+        let without = Patch::Merge(json!({"metadata": {"annotations": strange}}));
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let cleaned = api.patch(&key.name, &params, &without).await;
+        cleaned.map(drop).map_err(|error| failed("apply", key, &error))
     }
 
     /// Deletes one object.
     pub(super) async fn delete(&self, key: &Key) -> Result<(), Failure> {
         let Some(resource) = self.resource(key.kind) else { return Ok(()) };
-        match self.api(key.namespace.as_deref(), &resource).delete(&key.name, &DeleteParams::default()).await {
+        match self.api(&resource).delete(&key.name, &DeleteParams::default()).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
             Err(error) => Err(failed("delete", key, &error)),
         }
     }
 
-    fn api(&self, namespace: Option<&str>, resource: &ApiResource) -> Api<DynamicObject> {
-        match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        }
+    fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), resource)
     }
 
     fn resource(&self, kind: Kind) -> Option<ApiResource> {
         let plural = match kind {
-            Kind::Images => return Some(ApiResource::erase::<ImageRewrite>(&())),
             Kind::Policy => "mutatingadmissionpolicies",
             Kind::Binding => "mutatingadmissionpolicybindings",
         };
@@ -123,15 +133,18 @@ pub(super) fn unsupported() -> Failure {
 }
 
 fn failed(verb: &str, key: &Key, error: &kube::Error) -> Failure {
-    let Key { kind, namespace, name } = key;
-    let place = namespace.as_ref().map_or(String::new(), |namespace| format!("{namespace}/"));
-    let message = format!("can't {verb} {} {place}{name}: {error}", kind.name());
+    let Key { kind, name } = key;
+    let message = format!("can't {verb} {} {name}: {error}", kind.name());
     match error {
         kube::Error::Api(answer) if answer.code == 403 => {
             Failure::stalled(Reason::AccessDenied, format!("{message}; the chart's ClusterRole has the rules for this"))
         }
-        kube::Error::Api(answer) if answer.code == 404 && *kind != Kind::Images => unsupported(),
+        kube::Error::Api(answer) if answer.code == 404 => unsupported(),
         kube::Error::Api(answer) if answer.code == 422 => Failure::stalled(Reason::InvalidSpec, message),
         _ => Failure::transient(Reason::Retrying, message),
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

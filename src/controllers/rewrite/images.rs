@@ -6,6 +6,7 @@ use crate::api::conditions::Reason;
 use crate::api::{DestinationStatus, ImageMirror, MirrorDestination, TagState, TagStatus};
 use crate::controllers::failure::Failure;
 use crate::controllers::mirror::is_digest;
+use crate::controllers::mirror::unshown::OfMirror;
 use crate::ecr::host::RegistryHost;
 use crate::rewrite::RewrittenImages;
 
@@ -17,12 +18,18 @@ pub(crate) struct Mirrored {
     /// Name of the EcrRegistry that they are pulled from.
     pub(super) registry: String,
     pub(crate) images: RewrittenImages,
-    /// How many images the mirror's status has no room for.
-    pub(super) left_out: u32,
+    /// How many images neither the mirror's status has, which has no room for all, nor the operator's memory, until the next look.
+    pub(super) left_out: usize,
 }
 
 /// The images of a mirror, in the registry that the cluster calls its own if the mirror has it, else in the first of the spec.
-pub(super) fn of(mirror: &ImageMirror, own_registry: Option<&str>, pin: bool) -> Result<Mirrored, Failure> {
+/// `unshown` are those that its status has no room for.
+pub(super) fn of(
+    mirror: &ImageMirror,
+    own_registry: Option<&str>,
+    pin: bool,
+    unshown: Option<&OfMirror>,
+) -> Result<Mirrored, Failure> {
     let source = &mirror.spec.source.image;
     let repository: Repository = source.parse().map_err(|error| {
         Failure::stalled(Reason::InvalidSpec, format!("spec.source.image names no repository: {error}"))
@@ -48,8 +55,9 @@ pub(super) fn of(mirror: &ImageMirror, own_registry: Option<&str>, pin: bool) ->
         ));
     }
     mirrored.images.repository = uri.clone();
-    mirrored.left_out = there.more_tags;
-    for tag in there.tags.iter().filter(|tag| is_there(tag)) {
+    let unshown = unshown.map(|unshown| unshown.tags(uri)).filter(|_| there.more_tags > 0).unwrap_or_default();
+    mirrored.left_out = usize::try_from(there.more_tags).unwrap_or_default().saturating_sub(unshown.len());
+    for tag in unshown.iter().chain(&there.tags).filter(|tag| is_there(tag)) {
         let Some(digest) = &tag.digest else { continue };
         if is_digest(&tag.name) {
             mirrored.images.digests.push(tag.name.clone());
@@ -136,7 +144,7 @@ pub(super) mod tests {
     }
 
     fn tags(mirror: &ImageMirror) -> Vec<String> {
-        of(mirror, None, false).expect("images").images.tags.into_keys().collect()
+        of(mirror, None, false, None).expect("images").images.tags.into_keys().collect()
     }
 
     #[test]
@@ -160,7 +168,7 @@ pub(super) mod tests {
     #[test]
     fn digests_without_a_tag_stand_apart() {
         let mirror = mirror("nginx", "{source: {image: nginx}}", vec![tag(DIGEST, TagState::Mirrored, None)]);
-        let mirrored = of(&mirror, None, true).expect("images");
+        let mirrored = of(&mirror, None, true, None).expect("images");
         assert_eq!(
             (mirrored.source.as_str(), &mirrored.images.digests[..]),
             ("docker.io/library/nginx", &[DIGEST.to_owned()][..])
@@ -173,7 +181,7 @@ pub(super) mod tests {
     fn the_clusters_own_registry_is_pulled_from_where_the_mirror_has_it() {
         let spec = "{source: {image: nginx}, destinations: [{registryRef: {name: eu}}, {registryRef: {name: us}}]}";
         let mirror = mirror("nginx", spec, vec![tag("1", TagState::Mirrored, None)]);
-        let repository = |own| of(&mirror, own, false).expect("images").images.repository;
+        let repository = |own| of(&mirror, own, false, None).expect("images").images.repository;
         assert_eq!(repository(Some("us")), "us.ecr/nginx");
         assert_eq!((repository(None), repository(Some("other"))), ("eu.ecr/nginx".into(), "eu.ecr/nginx".into()));
     }
@@ -201,6 +209,6 @@ pub(super) mod tests {
         let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
         let spec = format!("{{source: {{image: {host}/nginx}}}}");
         let mirror = mirror("nginx", &spec, vec![tag("1", TagState::Mirrored, None)]);
-        assert!(of(&mirror, None, false).expect_err("refused").message.contains("in ECR already"));
+        assert!(of(&mirror, None, false, None).expect_err("refused").message.contains("in ECR already"));
     }
 }

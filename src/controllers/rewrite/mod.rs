@@ -114,8 +114,12 @@ pub(super) async fn keep(context: Arc<Context>, settings: Settings, signals: Sig
 /// Makes the objects what the mirrors ask for, and tells the mirrors.
 async fn pass(context: &Context, settings: &Settings, memory: &mut Memory) -> Result<(), Failure> {
     let mirrors = context.mirrors.store.state();
+    let seen = look(context, settings, memory, &mirrors).await;
     let plan = planned(context, settings, &mirrors);
-    let written = write(context, settings, memory, &plan).await;
+    let written = match seen {
+        Ok(()) => write(settings, memory, &plan).await,
+        Err(failure) => Err(failure),
+    };
     let used = used(context, settings, &mirrors).unwrap_or_default();
     let told = tell(context, &mirrors, &plan, &used, written.as_ref().err()).await;
     written?;
@@ -132,7 +136,7 @@ fn used(context: &Context, settings: &Settings, mirrors: &[Arc<ImageMirror>]) ->
     if serving.is_empty() {
         return Some(Vec::new());
     }
-    let Usage::Known(pods) = context.workloads.pods_by_image() else { return None };
+    let Usage::Known(pods) = context.workloads.pods_by_image(|_| true) else { return None };
     let used = usage::in_use(&serving, &pods);
     Some(serving.into_iter().zip(used).collect())
 }
@@ -147,8 +151,10 @@ fn with_given<T>(
     let namespaces = namespaces.iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect();
     let registries = context.registries.store.state();
     let registries: BTreeMap<_, _> = registries.into_iter().map(|registry| (registry.name_any(), registry)).collect();
+    let uids = mirrors.iter().filter_map(|mirror| mirror.uid()).collect();
     decide(&Given {
         mirrors,
+        unshown: &context.unshown.of(&uids),
         namespaces: &namespaces,
         registries: &registries,
         own_registry: settings.own_registry.as_deref(),
@@ -156,7 +162,16 @@ fn with_given<T>(
     })
 }
 
-async fn write(context: &Context, settings: &Settings, memory: &mut Memory, plan: &Plan) -> Result<(), Failure> {
+/// Reads the objects, if they are not known, and with them what an operator before this one told the API server.
+async fn look(
+    context: &Context,
+    settings: &Settings,
+    memory: &mut Memory,
+    mirrors: &[Arc<ImageMirror>],
+) -> Result<(), Failure> {
+    if memory.cluster.is_some() {
+        return Ok(());
+    }
     let unreadable = |error: kube::Error| {
         let message = format!("the objects of the policy can't be read: {}", chain(&error));
         match error {
@@ -164,27 +179,44 @@ async fn write(context: &Context, settings: &Settings, memory: &mut Memory, plan
             _ => Failure::transient(Reason::Retrying, message),
         }
     };
-    if memory.cluster.is_none() {
-        let cluster = Cluster::look(&context.client).await.map_err(unreadable)?;
-        memory.present = Some(cluster.list().await.map_err(unreadable)?);
-        memory.owner = owner(context, settings).await.map_err(unreadable)?;
-        memory.cluster = Some(cluster);
-    }
-    let (Some(cluster), Some(present)) = (&memory.cluster, &mut memory.present) else { return Ok(()) };
-    let of_all = objects::Settings { failure_policy: settings.failure_policy, owner: memory.owner.clone() };
-    let wanted = if cluster.has_policies() { objects::objects(plan, &of_all) } else { Objects::new() };
-    for (key, ours) in &wanted {
-        if present.get(key).is_none_or(|present| !is_as(key.kind, present, ours)) {
-            cluster.apply(key, ours).await?;
-            present.insert(key.clone(), ours.clone());
+    let cluster = Cluster::look(&context.client).await.map_err(unreadable)?;
+    let present = cluster.list().await.map_err(unreadable)?;
+    memory.owner = owner(context, settings).await.map_err(unreadable)?;
+    for (uri, digests) in objects::digests(&present) {
+        for mirror in mirrors.iter().filter(|mirror| mirror.spec.rewrite.is_some()) {
+            context.unshown.recall(mirror, &uri, &digests);
         }
+    }
+    memory.present = Some(present);
+    memory.cluster = Some(cluster);
+    Ok(())
+}
+
+/// Makes the objects what they should be.
+async fn write(settings: &Settings, memory: &mut Memory, plan: &Plan) -> Result<(), Failure> {
+    let (Some(cluster), Some(present)) = (&memory.cluster, &mut memory.present) else { return Ok(()) };
+    let wanted = match cluster.version() {
+        Some(version) => {
+            let of_all =
+                objects::Settings { failure_policy: settings.failure_policy, version, owner: memory.owner.clone() };
+            objects::objects(plan, &of_all)
+        }
+        None => Objects::new(),
+    };
+    let mut differing: Vec<_> =
+        wanted.iter().filter(|(key, ours)| present.get(key).is_none_or(|present| !is_as(present, ours))).collect();
+    // What moves from one binding to another moves to a new one, or from one that goes: so no image is missing meanwhile.
+    differing.sort_by_key(|(key, _)| present.contains_key(key));
+    for (key, ours) in differing {
+        cluster.apply(key, ours).await?;
+        present.insert(key.clone(), ours.clone());
     }
     let left_over: Vec<Key> = present.keys().filter(|key| !wanted.contains_key(key)).cloned().collect();
     for key in left_over.into_iter().rev() {
         cluster.delete(&key).await?;
         present.remove(&key);
     }
-    if cluster.has_policies() || plan.verdicts.is_empty() { Ok(()) } else { Err(cluster::unsupported()) }
+    if cluster.version().is_some() || plan.verdicts.is_empty() { Ok(()) } else { Err(cluster::unsupported()) }
 }
 
 /// The owner reference to the release's ClusterRole: with it the API server takes the policy away when the release goes, though

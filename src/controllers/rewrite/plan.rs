@@ -1,6 +1,6 @@
 //! From the mirrors to what the API server is told, and what each mirror is told. Nothing here does I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -8,39 +8,40 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use sha2::{Digest as _, Sha256};
 
-use super::audience::{Audience, Namespaces, is_spared, selected};
+use super::audience::{Audience, Namespaces, is_spared, named, selected};
 use super::images::{self, Mirrored};
 use super::usage::Serving;
 
 use crate::api::conditions::Reason;
 use crate::api::{EcrRegistry, ImageMirror, REWRITE_LABEL, Rewrite, RewritePods};
 use crate::controllers::failure::Failure;
+use crate::controllers::mirror::unshown::OfMirror;
 use crate::rewrite::RewrittenImages;
 use crate::rewrite::entry;
 use crate::rewrite::policy::OWN;
-use crate::rewrite::shards::{LARGEST, Shard, shards};
+use crate::rewrite::shards::{SELECTED, Whose};
 
 /// All that decides.
-pub(crate) struct Given<'g> {
-    pub(crate) mirrors: &'g [Arc<ImageMirror>],
-    pub(crate) namespaces: &'g Namespaces,
-    pub(crate) registries: &'g BTreeMap<String, Arc<EcrRegistry>>,
+pub(super) struct Given<'g> {
+    pub(super) mirrors: &'g [Arc<ImageMirror>],
+    pub(super) namespaces: &'g Namespaces,
+    pub(super) registries: &'g BTreeMap<String, Arc<EcrRegistry>>,
     /// Name of the EcrRegistry that this cluster pulls from where there are several.
-    pub(crate) own_registry: Option<&'g str>,
+    pub(super) own_registry: Option<&'g str>,
+    /// The images that the statuses of mirrors have no room for, by the mirrors' UIDs.
+    pub(super) unshown: &'g HashMap<String, Arc<OfMirror>>,
     /// The namespace that the operator runs in.
-    pub(crate) own_namespace: Option<&'g str>,
+    pub(super) own_namespace: Option<&'g str>,
 }
 
 /// The images for some pods: those of the mirrors' own namespaces, or those of the namespaces that a selector finds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layer {
-    /// The namespace of the mirrors, and so of the objects with the images.
-    pub(super) namespace: String,
     /// [`OWN`], or what tells this layer from the others.
     pub(super) id: String,
-    /// Whose pods, if not those of `namespace`.
+    /// Whose pods, where the API server can tell by the namespace. `None`: by the keys of the entries.
     pub(super) selector: Option<LabelSelector>,
-    pub(super) shards: Vec<Shard>,
+    pub(super) entries: Vec<Whose>,
 }
 
 /// What becomes of one mirror's wish.
@@ -58,8 +59,8 @@ pub(super) struct Reached {
     pub(super) namespaces: usize,
     /// Namespaces that the registry does not let the mirror serve.
     pub(super) refused: Vec<String>,
-    /// Images that the mirror's status has no room for.
-    pub(super) left_out: u32,
+    /// Images that are not known until the mirror is looked at again.
+    pub(super) left_out: usize,
 }
 
 /// What there is to tell.
@@ -69,16 +70,45 @@ pub(super) struct Plan {
     pub(super) verdicts: Vec<(ObjectRef<ImageMirror>, Verdict)>,
 }
 
+/// How many namespaces a binding lists. The API server reads the list anew for every pod, wherever that is; where there are more,
+/// looking into the binding is cheaper.
+const LISTED: usize = 16;
+
 /// A layer while it grows.
 #[derive(Default)]
 struct Gathered {
     selector: Option<LabelSelector>,
-    entries: Vec<(String, String)>,
+    /// By whose pods they are for, and the source repository: what mirrors have for them, the eldest first.
+    images: BTreeMap<(String, String), Vec<RewrittenImages>>,
+}
+
+impl Gathered {
+    /// Adds what no elder mirror has.
+    fn add(&mut self, whose: &str, Mirrored { source, mut images, .. }: Mirrored) {
+        let elders = self.images.entry((whose.to_owned(), source)).or_default();
+        images.tags.retain(|tag, _| !elders.iter().any(|elder| elder.tags.contains_key(tag)));
+        images.digests.retain(|digest| !elders.iter().any(|elder| elder.digests.contains(digest)));
+        if !images.tags.is_empty() || !images.digests.is_empty() {
+            elders.push(images);
+        }
+    }
+
+    fn layer(self, id: String) -> Layer {
+        let namespaces: BTreeSet<&str> = self.images.keys().map(|(whose, _)| whose.as_str()).collect();
+        let selector = match id == OWN && namespaces.len() <= LISTED {
+            true => Some(named("In", &namespaces.into_iter().map(str::to_owned).collect())),
+            false => self.selector,
+        };
+        let entries = self.images.iter().flat_map(|((whose, source), all)| {
+            all.iter().flat_map(|images| entry::entries(source, images)).map(|entry| (whose.clone(), entry))
+        });
+        Layer { selector, entries: entries.collect(), id }
+    }
 }
 
 pub(super) fn plan(given: &Given<'_>) -> Plan {
     let mirrors = eldest_first(given);
-    let mut layers: BTreeMap<(String, String), Gathered> = BTreeMap::new();
+    let mut layers: BTreeMap<String, Gathered> = BTreeMap::new();
     let mut plan = Plan::default();
     for mirror in mirrors {
         let outcome = wants(mirror).map_or_else(|| Err(nothing_mirrored()), |rewrite| one(mirror, rewrite, given));
@@ -90,34 +120,41 @@ pub(super) fn plan(given: &Given<'_>) -> Plan {
                 refused: audience.refused.into_iter().collect(),
                 left_out: mirrored.left_out,
             };
-            let selector = (id != OWN).then_some(audience.selector);
-            let layer = layers.entry((mirror.namespace().unwrap_or_default(), id)).or_default();
+            let namespace = mirror.namespace().unwrap_or_default();
+            let (whose, selector) = match id == OWN {
+                true => (namespace.as_str(), None),
+                false => (SELECTED, Some(audience.selector)),
+            };
+            let layer = layers.entry(id).or_default();
             layer.selector = selector;
-            layer.entries.push((mirrored.source, entry::value(&mirrored.images)));
+            layer.add(whose, mirrored);
             reached
         });
         plan.verdicts.push((ObjectRef::from_obj(mirror.as_ref()), Verdict { outcome }));
     }
-    plan.layers = layers
-        .into_iter()
-        .map(|((namespace, id), Gathered { selector, entries })| Layer {
-            namespace,
-            id,
-            selector,
-            shards: shards(entries, LARGEST),
-        })
-        .collect();
+    plan.layers = layers.into_iter().map(|(id, gathered)| gathered.layer(id)).collect();
     plan
 }
 
 /// The mirrors whose images pods are to get, the eldest first, though they may have none yet.
-pub(crate) fn serving(given: &Given<'_>) -> Vec<Serving> {
+pub(super) fn serving(given: &Given<'_>) -> Vec<Serving> {
     let all = eldest_first(given).into_iter().filter_map(|mirror| {
         let One { audience, mirrored, .. } = asked(mirror, wants(mirror)?, given).ok()?;
         let (namespace, name) = (mirror.namespace().unwrap_or_default(), mirror.name_any());
         Some(Serving { namespace, name, namespaces: audience.namespaces, mirrored })
     });
     all.collect()
+}
+
+/// The same without an operator: of each mirror only what its status shows is known.
+pub(crate) fn serving_by_status(
+    mirrors: &[Arc<ImageMirror>],
+    namespaces: &Namespaces,
+    registries: &BTreeMap<String, Arc<EcrRegistry>>,
+    own_registry: Option<&str>,
+) -> Vec<Serving> {
+    let unshown = HashMap::new();
+    serving(&Given { mirrors, unshown: &unshown, namespaces, registries, own_registry, own_namespace: None })
 }
 
 /// The mirrors that ask for it. Of two mirrors of one source the elder counts.
@@ -151,7 +188,8 @@ fn one(mirror: &ImageMirror, rewrite: &Rewrite, given: &Given<'_>) -> Result<One
 /// The same, though no image may be mirrored yet.
 fn asked(mirror: &ImageMirror, rewrite: &Rewrite, given: &Given<'_>) -> Result<One, Failure> {
     let namespace = mirror.namespace().unwrap_or_default();
-    let mirrored = images::of(mirror, given.own_registry, rewrite.pin)?;
+    let unshown = given.unshown.get(&mirror.uid().unwrap_or_default());
+    let mirrored = images::of(mirror, given.own_registry, rewrite.pin, unshown.map(Arc::as_ref))?;
     let registry = given.registries.get(&mirrored.registry).ok_or_else(|| {
         let message =
             format!("there is no EcrRegistry {:?}: create it, or correct registryRef.name", mirrored.registry);

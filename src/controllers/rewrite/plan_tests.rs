@@ -1,6 +1,7 @@
 use super::super::images::tests::{mirror, tag};
 use super::*;
 use crate::api::TagState;
+use crate::rewrite::shards;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -26,8 +27,21 @@ fn planned_with(mirrors: Vec<ImageMirror>, namespaces: &[(&str, &str)]) -> Plan 
         namespaces: &namespaces,
         registries: &[("default".to_owned(), Arc::new(registry))].into(),
         own_registry: None,
+        unshown: &HashMap::new(),
         own_namespace: None,
     })
+}
+
+/// Whose pods the texts are for, and what they begin with.
+fn texts(layer: &Layer) -> Vec<(&str, &str)> {
+    let shown = |text: &'_ str| text.rfind(' ').map_or(0, |at| at + 1);
+    layer.entries.iter().map(|(whose, entry)| (whose.as_str(), &entry.text[..shown(&entry.text)])).collect()
+}
+
+/// The namespaces that the selector lists.
+fn listed(layer: &Layer) -> Vec<String> {
+    let expressions = layer.selector.iter().flat_map(|selector| selector.match_expressions.iter().flatten());
+    expressions.flat_map(|expression| expression.values.clone().unwrap_or_default()).collect()
 }
 
 fn failure(plan: &Plan) -> &Failure {
@@ -48,8 +62,8 @@ fn mirrors_that_ask_for_nothing_reach_nobody() {
 fn a_mirror_reaches_the_pods_of_its_namespace() {
     let plan = planned(vec![mirrored("nginx", OWN_PODS)]);
     let layer = &plan.layers[0];
-    assert_eq!((layer.namespace.as_str(), layer.id.as_str(), &layer.selector), ("team-a", OWN, &None));
-    assert_eq!(layer.shards[0].keys().collect::<Vec<_>>(), ["docker.io/library/nginx"]);
+    assert_eq!((layer.id.as_str(), listed(layer)), (OWN, vec!["team-a".to_owned()]));
+    assert_eq!(texts(layer), [("team-a", "docker.io/library/nginx\ndefault.ecr/nginx\ntag\n1 ")]);
     let reached = plan.verdicts[0].1.outcome.as_ref().expect("it reaches pods");
     assert_eq!((reached.images, reached.namespaces, reached.repository.as_str()), (1, 1, "default.ecr/nginx"));
 }
@@ -58,7 +72,7 @@ fn a_mirror_reaches_the_pods_of_its_namespace() {
 fn a_selector_reaches_other_namespaces_and_those_that_are_refused_are_told() {
     let plan = planned(vec![mirrored("nginx", SELECTED)]);
     assert!(plan.layers[0].selector.is_some() && plan.layers[0].id != OWN);
-    assert!(plan.layers[0].shards[0]["docker.io/library/nginx"].starts_with("default.ecr/nginx\npin\n1 sha256:"));
+    assert_eq!(texts(&plan.layers[0]), [(shards::SELECTED, "docker.io/library/nginx\ndefault.ecr/nginx\npin\n1 ")]);
     let reached = plan.verdicts[0].1.outcome.as_ref().expect("it reaches pods");
     assert_eq!((reached.namespaces, &reached.refused[..]), (1, &["bank".to_owned()][..]));
 }
@@ -67,27 +81,51 @@ fn a_selector_reaches_other_namespaces_and_those_that_are_refused_are_told() {
 fn mirrors_with_one_selector_share_a_layer_whose_name_stays_while_namespaces_come() {
     let other = SELECTED.replace("nginx", "redis");
     let two = planned(vec![mirrored("nginx", SELECTED), mirrored("redis", &other)]);
-    assert_eq!((two.layers.len(), two.layers[0].shards[0].len()), (1, 2));
+    assert_eq!((two.layers.len(), two.layers[0].entries.len()), (1, 2));
     let more = planned_with(vec![mirrored("nginx", SELECTED)], &[("shop", "{mirror: on}"), ("new", "{mirror: on}")]);
     assert_eq!(more.layers[0].id, two.layers[0].id);
 }
 
 #[test]
-fn of_two_mirrors_of_one_source_the_elder_comes_first() {
-    let at = |name, second| {
-        let mut mirror = mirrored(name, OWN_PODS);
+fn of_two_mirrors_of_one_source_the_younger_counts_for_what_the_elder_does_not_have() {
+    let at = |name, second, tags: &[&str]| {
+        let tags = tags.iter().map(|name| tag(name, TagState::Mirrored, None)).collect();
+        let mut mirror = mirror(name, OWN_PODS, tags);
         mirror.metadata.creation_timestamp = Some(Time(Timestamp::from_second(second).expect("in range")));
         mirror.status.as_mut().expect("a status").destinations[0].repository_uri = Some(format!("ecr/{name}"));
         mirror
     };
-    let plan = planned(vec![at("younger", 2), at("elder", 1)]);
-    let repositories: Vec<_> = plan.layers[0]
-        .shards
-        .iter()
-        .flat_map(|shard| shard.values())
-        .filter_map(|value| value.lines().next())
-        .collect();
-    assert_eq!(repositories, ["ecr/elder", "ecr/younger"]);
+    let plan = planned(vec![at("younger", 2, &["1", "2"]), at("elder", 1, &["1"])]);
+    let texts: Vec<_> = texts(&plan.layers[0]).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["docker.io/library/nginx\necr/elder\ntag\n1 ", "docker.io/library/nginx\necr/younger\ntag\n2 "]);
+    let same = planned(vec![at("younger", 2, &["1"]), at("elder", 1, &["1"])]);
+    assert_eq!(same.layers[0].entries.len(), 1);
+}
+
+#[test]
+fn few_namespaces_are_listed_and_many_are_found_by_the_keys() {
+    let labels = |count| (0..count).map(|number| (format!("ns-{number}"), Default::default())).collect();
+    let planned = |count| {
+        let mirrors = (0..count).map(|number| {
+            let mut mirror = mirrored("nginx", OWN_PODS);
+            mirror.metadata.namespace = Some(format!("ns-{number}"));
+            Arc::new(mirror)
+        });
+        let registry = EcrRegistry::new("default", serde_saphyr::from_str("{region: eu-west-1}").expect("a spec"));
+        let mirrors: Vec<_> = mirrors.collect();
+        plan(&Given {
+            mirrors: &mirrors,
+            namespaces: &labels(count),
+            registries: &[("default".to_owned(), Arc::new(registry))].into(),
+            own_registry: None,
+            unshown: &HashMap::new(),
+            own_namespace: None,
+        })
+    };
+    let (few, many) = (planned(LISTED), planned(LISTED + 1));
+    assert_eq!((few.layers.len(), listed(&few.layers[0]).len(), few.layers[0].entries.len()), (1, LISTED, LISTED));
+    assert_eq!((many.layers.len(), &many.layers[0].selector), (1, &None));
+    assert_eq!(many.layers[0].entries[1].0, "ns-1");
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn words(reached: &Reached) -> String {
         plural(*images)
     );
     if *left_out > 0 {
-        words.push_str(&format!("; {left_out} more are left out, for which the status has no room"));
+        words.push_str(&format!(
+            "; {left_out} more, for which the status has no room, follow with the next look at the source"
+        ));
     }
     if !refused.is_empty() {
         words.push_str(&format!(

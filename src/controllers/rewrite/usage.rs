@@ -97,16 +97,17 @@ pub(crate) fn in_use(all: &[Serving], pods: &PodImages) -> Vec<InUse> {
     let mut found = vec![InUse::default(); all.len()];
     for (namespace, images) in pods {
         for (image, count) in &images.named {
+            let count = count.saturating_sub(images.kept.get(image).copied().unwrap_or_default());
             match mirrors.position(namespace, image) {
                 Some((position, Some(_))) => found[position].next_start += count,
-                Some((position, None)) => {
+                Some((position, None)) if count > 0 => {
                     let found = &mut found[position];
                     found.not_mirrored += count;
                     if found.first_not_mirrored.len() < NAMED {
                         found.first_not_mirrored.insert(image.to_string());
                     }
                 }
-                None => {}
+                _ => {}
             }
         }
         for ((original, image), count) in &images.rewritten {

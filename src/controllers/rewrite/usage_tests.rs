@@ -34,6 +34,7 @@ pub(in crate::controllers::rewrite) fn serving(
 
 fn pods(namespace: &str, named: &[(&str, u64)], rewritten: &[(&str, &str, u64)]) -> PodImages {
     let images = ImagesOfPods {
+        kept: [(Arc::from("nginx:kept"), 1)].into(),
         named: named.iter().map(|(image, count)| (Arc::from(*image), *count)).collect(),
         rewritten: rewritten
             .iter()
@@ -46,7 +47,14 @@ fn pods(namespace: &str, named: &[(&str, u64)], rewritten: &[(&str, &str, u64)])
 #[test]
 fn pods_that_were_rewritten_will_be_or_can_not_be_are_told_apart() {
     let mirrors = [serving("nginx", "docker.io/library/nginx", &["shop"], &["1.27", "1.28"])];
-    let named = [("nginx:1.27", 2), ("docker.io/library/nginx:1.28", 1), ("nginx:1.20", 3), ("nginx", 1), ("redis", 9)];
+    let named = [
+        ("nginx:1.27", 2),
+        ("docker.io/library/nginx:1.28", 1),
+        ("nginx:1.20", 3),
+        ("nginx", 1),
+        ("nginx:kept", 1),
+        ("redis", 9),
+    ];
     let rewritten = [("nginx:1.27", "ecr/nginx:1.27@sha256:b", 5), ("nginx:1.26", "ecr/nginx-old:1.26", 7)];
     let found = &in_use(&mirrors, &pods("shop", &named, &rewritten))[0];
     assert_eq!((found.rewritten, found.next_start, found.not_mirrored), (5, 3, 4));

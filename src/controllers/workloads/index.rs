@@ -114,27 +114,36 @@ impl Index {
         }
     }
 
-    /// Adds how many objects have which images.
-    pub(super) fn add_counts(&self, images: &mut PodImages) {
-        for (namespace, named) in &self.named {
+    /// Adds how many objects have which images, in the namespaces that are wanted.
+    pub(super) fn add_counts(&self, wanted: &dyn Fn(&str) -> bool, images: &mut PodImages) {
+        for (namespace, named) in self.named.iter().filter(|(namespace, _)| wanted(namespace)) {
             let of = images.entry(namespace.clone()).or_default();
-            let kept = self.kept.get(namespace);
-            for (image, count) in named {
-                let kept = kept.and_then(|kept| kept.get(image)).copied().unwrap_or_default();
-                if *count > kept {
-                    *of.named.entry(image.clone()).or_default() += (count - kept) as u64;
-                }
-            }
+            let mut counts: BTreeMap<Arc<str>, u64> =
+                named.iter().map(|(image, count)| (image.clone(), *count as u64)).collect();
             for (pair, count) in self.rewritten.get(namespace).into_iter().flatten() {
+                // The name that a pod had before counts as its, too.
+                if let Some(named) = counts.get_mut(&pair.0) {
+                    *named = named.saturating_sub(*count as u64);
+                }
                 *of.rewritten.entry(pair.clone()).or_default() += *count as u64;
+            }
+            for (image, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+                *of.named.entry(image).or_default() += count;
+            }
+            for (image, count) in self.kept.get(namespace).into_iter().flatten() {
+                *of.kept.entry(image.clone()).or_default() += *count as u64;
             }
         }
     }
 
-    /// Adds the names of images in the namespaces that are wanted.
+    /// Adds the names of images in the namespaces that are wanted. Where an image was rewritten, the one that the object was made with
+    /// counts too: one that nothing makes anew from a template still needs it.
     pub(super) fn add_named(&self, wanted: &dyn Fn(&str) -> bool, images: &mut BTreeMap<Arc<str>, BTreeSet<Arc<str>>>) {
         for (namespace, named) in self.named.iter().filter(|(namespace, _)| wanted(namespace)) {
-            images.entry(namespace.clone()).or_default().extend(named.keys().cloned());
+            let images = images.entry(namespace.clone()).or_default();
+            images.extend(named.keys().cloned());
+            let rewritten = self.rewritten.get(namespace).into_iter().flatten();
+            images.extend(rewritten.map(|((original, _), _)| original.clone()));
         }
     }
 }

@@ -76,8 +76,10 @@ pub type PodImages = BTreeMap<Arc<str>, ImagesOfPods>;
 /// What pods have, each with how many of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImagesOfPods {
-    /// Names of images, but for those of pods that want to keep them.
+    /// Names of images.
     pub named: BTreeMap<Arc<str>, u64>,
+    /// Those of pods that want to keep them.
+    pub kept: BTreeMap<Arc<str>, u64>,
     /// Those that stand in place of others: the other, and the image.
     pub rewritten: BTreeMap<(Arc<str>, Arc<str>), u64>,
 }
@@ -120,14 +122,9 @@ impl Workloads {
         gather(self.all(), |index, uses: &mut Uses| index.add_uses(uris, uses))
     }
 
-    /// The images that the pods of the wanted namespaces name.
-    pub fn pods_of_namespaces(&self, wanted: impl Fn(&str) -> bool) -> Usage<NamedImages> {
-        gather([&self.0.pods], |index, images| index.add_named(&wanted, images))
-    }
-
-    /// How many pods have which images.
-    pub fn pods_by_image(&self) -> Usage<PodImages> {
-        gather([&self.0.pods], |index, images| index.add_counts(images))
+    /// How many pods of the wanted namespaces have which images.
+    pub fn pods_by_image(&self, wanted: impl Fn(&str) -> bool) -> Usage<PodImages> {
+        gather([&self.0.pods], |index, images| index.add_counts(&wanted, images))
     }
 
     /// The images that the workloads of the wanted namespaces name.

@@ -183,7 +183,7 @@ fn rewritten(name: &str, metadata: serde_json::Value, image: &str) -> Workload {
 
 fn counted(index: &Index) -> ImagesOfPods {
     let mut images = PodImages::new();
-    index.add_counts(&mut images);
+    index.add_counts(&|_| true, &mut images);
     images.remove("team-a").unwrap_or_default()
 }
 
@@ -198,7 +198,8 @@ fn images_that_stand_in_place_of_others_are_counted_as_long_as_they_do() {
     ]);
     let pair = |original: &str, image: &str| (Arc::from(original), Arc::from(image));
     assert_eq!(counted(&index).rewritten, [(pair("nginx:1", "ecr/nginx:1"), 2)].into());
-    assert_eq!(counted(&index).named.get("nginx:2"), Some(&1));
+    // The pod that was changed back has the name itself.
+    assert_eq!((counted(&index).named.get("nginx:2"), counted(&index).named.get("nginx:1")), (Some(&1), Some(&1)));
     index.remove(&name(&rewritten("one", kept.clone(), "ecr/nginx:1")));
     put(&mut index, &rewritten("two", kept, "other:1"));
     assert_eq!(counted(&index).rewritten, [(pair("nginx:1", "other:1"), 1)].into());
@@ -209,13 +210,18 @@ fn images_that_stand_in_place_of_others_are_counted_as_long_as_they_do() {
 }
 
 #[test]
-fn pods_that_want_to_keep_their_images_do_not_count() {
+fn pods_that_want_to_keep_their_images_are_told_apart() {
     let off = json!({"labels": {"ecr-operator.io/rewrite": "disabled"}});
     let mut index = indexed(&[running("one", "nginx:1"), rewritten("off", off.clone(), "nginx:1")]);
     put(&mut index, &rewritten("alone", off.clone(), "nginx:2"));
-    assert_eq!(counted(&index).named, [(Arc::from("nginx:1"), 1)].into());
+    let of = |images: &[(&str, u64)]| images.iter().map(|(image, count)| (Arc::from(*image), *count)).collect();
+    assert_eq!(counted(&index).kept, of(&[("nginx:1", 1), ("nginx:2", 1)]));
+    assert_eq!(counted(&index).named, of(&[("nginx:1", 2), ("nginx:2", 1)]));
     index.remove(&name(&rewritten("off", off, "")));
-    assert_eq!(counted(&index).named, [(Arc::from("nginx:1"), 1)].into());
+    assert_eq!(
+        (counted(&index).kept, counted(&index).named),
+        (of(&[("nginx:2", 1)]), of(&[("nginx:1", 1), ("nginx:2", 1)]))
+    );
 }
 
 #[test]
@@ -302,4 +308,14 @@ proptest! {
         prop_assert_eq!(index.repositories.is_empty(), pods.is_empty());
         prop_assert_eq!(index.named.is_empty(), pods.is_empty());
     }
+}
+
+#[test]
+fn a_pod_whose_image_was_rewritten_still_names_the_one_that_it_had() {
+    let mut object = running("a", "ecr/nginx:1");
+    let annotations = [("image.ecr-operator.io/main", "nginx:1"), ("note", "x")];
+    object.metadata.annotations = Some(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    let mut named = BTreeMap::new();
+    indexed(&[object]).add_named(&|_| true, &mut named);
+    assert_eq!(named["team-a"].iter().map(|image| &**image).collect::<Vec<_>>(), ["ecr/nginx:1", "nginx:1"]);
 }
