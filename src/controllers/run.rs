@@ -35,9 +35,7 @@ use super::watches::{
 };
 use super::workloads::Workloads;
 use super::{AFTER_ERROR, Error, chain, enforcement, mirror, pull_secret, registry, repository, rewrite};
-use crate::api::{
-    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror, RegistryRef,
-};
+use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror};
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;

@@ -17,7 +17,7 @@ pub(in crate::controllers) struct Unshown(Mutex<HashMap<String, OfMirror>>);
 
 /// The tags of one mirror, by the URIs of its repositories.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::controllers) struct OfMirror {
+pub(crate) struct OfMirror {
     source: String,
     tags: BTreeMap<String, Vec<TagStatus>>,
 }
