@@ -29,6 +29,7 @@ pub fn scope(action: &str) -> ActionScope {
     match action {
         "iam:CreateServiceLinkedRole" => ActionScope::ServiceLinkedRole,
         "iam:PassRole" => ActionScope::PassedRole,
+        "ecr-public:GetAuthorizationToken" | "sts:GetServiceBearerToken" => ActionScope::Registry,
         _ if action.starts_with("sts:") => ActionScope::AssumedRole,
         _ if action.starts_with("kms:") => ActionScope::Key,
         _ if action.starts_with("inspector2:") => ActionScope::Registry,

@@ -118,17 +118,11 @@ impl Index {
     pub(super) fn add_counts(&self, wanted: &dyn Fn(&str) -> bool, images: &mut PodImages) {
         for (namespace, named) in self.named.iter().filter(|(namespace, _)| wanted(namespace)) {
             let of = images.entry(namespace.clone()).or_default();
-            let mut counts: BTreeMap<Arc<str>, u64> =
-                named.iter().map(|(image, count)| (image.clone(), *count as u64)).collect();
             for (pair, count) in self.rewritten.get(namespace).into_iter().flatten() {
-                // The name that a pod had before counts as its, too.
-                if let Some(named) = counts.get_mut(&pair.0) {
-                    *named = named.saturating_sub(*count as u64);
-                }
                 *of.rewritten.entry(pair.clone()).or_default() += *count as u64;
             }
-            for (image, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-                *of.named.entry(image).or_default() += count;
+            for (image, count) in named {
+                *of.named.entry(image.clone()).or_default() += *count as u64;
             }
             for (image, count) in self.kept.get(namespace).into_iter().flatten() {
                 *of.kept.entry(image.clone()).or_default() += *count as u64;
