@@ -39,11 +39,6 @@ impl Source {
         self.table.header.iter().position(|cell| cell == name).ok_or_else(|| self.lacks(name))
     }
 
-    /// All rows.
-    pub(super) fn rows(&self) -> &[Vec<String>] {
-        &self.table.rows
-    }
-
     fn lacks(&self, what: &str) -> String {
         format!("a table of {} has no {what:?} any more: correct it, or the charts", self.page)
     }
