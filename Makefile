@@ -92,6 +92,10 @@ manifests: ## Render the chart into plain manifests in dist/ (VALUES="--set imag
 image: ## Build the image for amd64 and arm64 into dist/image, without Docker
 	@testbed/scripts/build-image dist/image
 
+.PHONY: try-image
+try-image: ## Run the image that `make image` built as two pods of the local stack's node
+	@testbed/scripts/try-image dist/image
+
 .PHONY: docs
 docs: ## Build the documentation as a site into target/book
 	@testbed/scripts/build docs
