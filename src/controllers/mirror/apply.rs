@@ -123,6 +123,18 @@ async fn copy(
     let source = pinned(&route.source[tag], digest)?;
     let destination = &route.destination[tag];
     let _place = context.copier.limits.copy(source.host(), &route.ecr.host).await?;
+    // On the heap from its turn on: thousands may wait for theirs, and each would have room for all of this.
+    Box::pin(copy_now(context, route, tag, source, destination, backup)).await
+}
+
+async fn copy_now(
+    context: &Context,
+    route: &Route<'_>,
+    tag: &str,
+    source: Reference,
+    destination: &Reference,
+    backup: Option<Backup>,
+) -> Result<Mirrored, Failure> {
     if let Some(Backup { tag, digest }) = backup {
         let kept = pinned(destination, &digest)?;
         let backup = destination.repository().with_tag(&tag).map_err(|error| unusable(&error))?;
