@@ -1,16 +1,13 @@
 //! From an EcrRegistry's spec to a connection whose account is known.
 
-use std::time::Duration;
-
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 
 use super::calls::EveryCall;
 use super::error::EcrError;
 use super::host::RegistryHost;
-use super::http::http_client;
+use super::http::{http_client, patience};
 use super::listing::Listing;
 use super::spans::Traced;
 use super::token::TokenCache;
@@ -19,7 +16,7 @@ use crate::leadership::Fence;
 use crate::metrics::Metrics;
 
 /// How often a call is tried before its failure is reported.
-const ATTEMPTS: u32 = 2;
+pub(super) const ATTEMPTS: u32 = 2;
 
 /// A connection to one private registry, with credentials that reach the account that was asked for.
 #[derive(Debug)]
@@ -197,13 +194,7 @@ fn loader(spec: &EcrRegistrySpec) -> ConfigLoader {
         .http_client(http_client(pem))
         .region(Region::new(spec.region.clone()))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(5))
-                .operation_attempt_timeout(Duration::from_secs(20))
-                .operation_timeout(Duration::from_secs(60))
-                .build(),
-        );
+        .timeout_config(patience());
     let Some(endpoints) = &spec.endpoints else { return loader };
     // What the spec leaves out, the environment may still ask for.
     if let Some(fips) = endpoints.fips {

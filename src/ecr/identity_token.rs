@@ -1,13 +1,10 @@
 //! Authorization tokens of the process's own AWS identity, outside of any EcrRegistry: what the command line uses.
 
-use std::time::Duration;
-
-use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use k8s_openapi::jiff::Timestamp;
 
 use super::error::EcrError;
-use super::http::http_client;
+use super::http::{http_client, patience};
 use super::token::Token;
 
 const OPERATION: &str = "ecr:GetAuthorizationToken";
@@ -28,12 +25,8 @@ pub struct IdentityToken {
 /// # Errors
 /// If there are no credentials, or AWS refuses them or doesn't answer.
 pub async fn identity_token(region: Option<&str>) -> Result<IdentityToken, EcrError> {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .operation_attempt_timeout(Duration::from_secs(20))
-        .operation_timeout(Duration::from_secs(60));
     let mut loader =
-        aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(None)).timeout_config(timeouts.build());
+        aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(None)).timeout_config(patience());
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }

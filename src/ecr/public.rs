@@ -1,17 +1,16 @@
 //! ECR Public, read with the operator's own identity: AWS lets who is known read more, and faster, than who is not.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::calls::EveryCall;
+use super::connect::ATTEMPTS;
 use super::error::EcrError;
-use super::http::http_client;
+use super::http::{http_client, patience};
 use super::spans::Traced;
 use super::token::{Token, TokenCache};
 use crate::leadership::Fence;
@@ -54,15 +53,11 @@ impl PublicEcr {
     }
 
     async fn client(&self) -> aws_sdk_ecrpublic::Client {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .operation_attempt_timeout(Duration::from_secs(20))
-            .operation_timeout(Duration::from_secs(60));
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client(None))
             .region(Region::new(REGION))
-            .retry_config(RetryConfig::standard().with_max_attempts(2))
-            .timeout_config(timeouts.build())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(patience())
             .load()
             .await;
         let every_call = EveryCall::new("public", REGION, self.metrics.clone(), self.fence.clone());

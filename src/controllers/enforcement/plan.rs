@@ -1,8 +1,8 @@
 //! From an ImageEnforcement, the registries and the namespaces to the objects in the cluster. Nothing here does I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 use serde_json::{Value, json};
@@ -10,19 +10,11 @@ use serde_json::{Value, json};
 use crate::api::conditions::Reason;
 use crate::api::{ENFORCE_LABEL, EcrRegistry, ImageEnforcement, MANAGED_BY, MANAGED_BY_LABEL};
 use crate::controllers::failure::Failure;
+use crate::controllers::rewrite::audience::{CONTROL_PLANE, NAME, Namespaces, requirement, with_name};
 use crate::ecr::host::RegistryHost;
 use crate::enforcement::Allowed;
 use crate::enforcement::policy::{SUFFIX, Wanted, policy};
 use crate::rewrite::policy::{DISABLED, ENABLED};
-
-/// The namespaces of the control plane. A policy that refuses their pods can take down what would be needed to mend it.
-const CONTROL_PLANE: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
-
-/// The label that every namespace has, with its name.
-const NAME: &str = "kubernetes.io/metadata.name";
-
-/// The labels of all namespaces, by name.
-pub(super) type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What the cluster is to have for an object.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,11 +76,7 @@ pub(super) fn plan<'r>(
         },
         namespaces: namespaces
             .iter()
-            .filter(|(name, labels)| {
-                let mut labels = (*labels).clone();
-                labels.insert(NAME.to_owned(), (*name).clone());
-                matches.matches(&labels)
-            })
+            .filter(|(name, labels)| matches.matches(&with_name(name, labels)))
             .map(|(name, _)| name.clone())
             .collect(),
         selector,
@@ -110,7 +98,6 @@ fn hosts(registry: &EcrRegistry) -> Result<Vec<String>, Failure> {
             hosts.push(RegistryHost::new(&known.account, &known.region, fips, dual_stack).to_string());
         }
         hosts[1..].sort_unstable();
-        hosts.dedup();
         let mut seen = BTreeSet::new();
         hosts.retain(|host| seen.insert(host.clone()));
     }
@@ -126,19 +113,11 @@ fn selector(selector: &LabelSelector, namespaces: &Namespaces, operators: Option
         CONTROL_PLANE.into_iter().chain(operators).filter(|name| !takes_part(name)).map(ToOwned::to_owned).collect();
     let mut selector = selector.clone();
     let expressions = selector.match_expressions.get_or_insert_default();
-    expressions.push(not_in(ENFORCE_LABEL, [DISABLED.to_owned()]));
+    expressions.push(requirement(ENFORCE_LABEL, "NotIn", vec![DISABLED.to_owned()]));
     if !never.is_empty() {
-        expressions.push(not_in(NAME, never));
+        expressions.push(requirement(NAME, "NotIn", never.into_iter().collect()));
     }
     selector
-}
-
-fn not_in(key: &str, values: impl IntoIterator<Item = String>) -> LabelSelectorRequirement {
-    LabelSelectorRequirement {
-        key: key.to_owned(),
-        operator: "NotIn".to_owned(),
-        values: Some(values.into_iter().collect()),
-    }
 }
 
 impl Plan {

@@ -13,7 +13,7 @@ use crate::api::{ImageMirror, ImageMirrorStatus, TagState, TagStatus};
 
 /// By the UIDs of mirrors.
 #[derive(Default)]
-pub(in crate::controllers) struct Unshown(Mutex<HashMap<String, OfMirror>>);
+pub(in crate::controllers) struct Unshown(Mutex<HashMap<String, Arc<OfMirror>>>);
 
 /// The tags of one mirror, by the URIs of its repositories.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +34,7 @@ impl Unshown {
     pub(in crate::controllers) fn of(&self, uids: &HashSet<String>) -> HashMap<String, Arc<OfMirror>> {
         let mut all = self.lock();
         all.retain(|uid, _| uids.contains(uid));
-        all.iter().map(|(uid, of)| (uid.clone(), Arc::new(of.clone()))).collect()
+        all.clone()
     }
 
     /// The mirror, with a status that has all tags.
@@ -68,7 +68,7 @@ impl Unshown {
         }
         match of.tags.is_empty() {
             true => self.lock().remove(&uid),
-            false => self.lock().insert(uid, of),
+            false => self.lock().insert(uid, Arc::new(of)),
         };
     }
 
@@ -88,11 +88,11 @@ impl Unshown {
         let mut all = self.lock();
         let of = all
             .entry(uid)
-            .or_insert_with(|| OfMirror { source: mirror.spec.source.image.clone(), ..OfMirror::default() });
-        of.tags.entry(uri.to_owned()).or_insert_with(|| unshown.collect());
+            .or_insert_with(|| OfMirror { source: mirror.spec.source.image.clone(), ..OfMirror::default() }.into());
+        Arc::make_mut(of).tags.entry(uri.to_owned()).or_insert_with(|| unshown.collect());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, OfMirror>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<OfMirror>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,10 +11,10 @@ use crate::controllers::mirror::discovery::serves::{entries_for, judge};
 use crate::rewrite::policy::{DISABLED, ENABLED};
 
 /// The namespaces of the control plane. Their pods are needed before anything that serves images is.
-const CONTROL_PLANE: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+pub(in crate::controllers) const CONTROL_PLANE: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// The label that every namespace has, with its name.
-const NAME: &str = "kubernetes.io/metadata.name";
+pub(in crate::controllers) const NAME: &str = "kubernetes.io/metadata.name";
 
 /// The labels of all namespaces, by name.
 pub(crate) type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
@@ -106,13 +106,13 @@ fn by_labels(
     Some(LabelSelector { match_expressions: Some(expressions), match_labels: None })
 }
 
-fn with_name(name: &str, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(in crate::controllers) fn with_name(name: &str, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut labels = labels.clone();
     labels.insert(NAME.to_owned(), name.to_owned());
     labels
 }
 
-fn requirement(key: &str, operator: &str, values: Vec<String>) -> LabelSelectorRequirement {
+pub(in crate::controllers) fn requirement(key: &str, operator: &str, values: Vec<String>) -> LabelSelectorRequirement {
     LabelSelectorRequirement { key: key.to_owned(), operator: operator.to_owned(), values: Some(values) }
 }
 

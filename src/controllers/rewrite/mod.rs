@@ -4,7 +4,7 @@
 //! news, [`plan`](plan::plan)s, writes what differs, and tells each mirror in a condition of its own. The operator does not take
 //! part when a pod is made: the API server answers from the objects, also while the operator is down.
 
-mod audience;
+pub(super) mod audience;
 mod cluster;
 pub(super) mod gauges;
 mod images;
