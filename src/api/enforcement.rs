@@ -81,7 +81,7 @@ fn default_registries() -> Vec<RegistryRef> {
 }
 
 /// What happens when a pod has an image that is not allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub enum ValidationAction {
     Warn,

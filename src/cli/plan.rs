@@ -41,7 +41,8 @@ pub(super) struct Args {
     #[arg(long, requires = "images")]
     sizes: bool,
 
-    /// Also say which pods of the files a rewrite would change at their next start: `kubectl get pods,namespaces,imagemirrors,ecrregistries
+    /// Also say which pods of the files a rewrite would change at their next start, and which an ImageEnforcement of the files does
+    /// not allow then: `kubectl get pods,namespaces,imagemirrors,ecrregistries
     /// --all-namespaces -o yaml | ecr-operator plan --pods -f -`.
     #[arg(long)]
     pods: bool,

@@ -11,6 +11,10 @@ const WAITING: usize = 1024;
 /// Events that are published at once: few, for the writes that somebody waits for go first.
 const AT_ONCE: usize = 2;
 
+/// Of so many events it is remembered what they said: one that is said again counts on. kube's recorder would remember all
+/// of six minutes, and go through them for each new one.
+const REMEMBERED: usize = 256;
+
 /// Where events go.
 #[derive(Clone)]
 pub struct Events {
@@ -22,11 +26,17 @@ impl Events {
     pub(super) fn new(client: Client) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, mut waiting) = mpsc::channel(WAITING);
         let reporter = Reporter { controller: "ecr-operator".to_owned(), instance: None };
-        let recorder = Recorder::new(client, reporter);
-        let waiting = stream::poll_fn(move |task| waiting.poll_recv(task));
-        let publish = waiting.for_each_concurrent(AT_ONCE, move |(event, object): (Event, ObjectReference)| {
-            let recorder = recorder.clone();
-            async move {
+        let new_recorder = move || Recorder::new(client.clone(), reporter.clone());
+        let mut recorder = new_recorder();
+        let waiting = stream::poll_fn(move |task| waiting.poll_recv(task)).enumerate().map(move |(number, it)| {
+            if number % REMEMBERED == REMEMBERED - 1 {
+                recorder = new_recorder();
+            }
+            (recorder.clone(), it)
+        });
+        let publish = waiting.for_each_concurrent(
+            AT_ONCE,
+            |(recorder, (event, object)): (Recorder, (Event, ObjectReference))| async move {
                 // An event that can't be published is logged: it is no reason to stop.
                 if let Err(error) = recorder.publish(&event, &object).await {
                     tracing::warn!(
@@ -38,8 +48,8 @@ impl Events {
                         "an event could not be published"
                     );
                 }
-            }
-        });
+            },
+        );
         (Self { queue }, publish)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, future};
@@ -34,8 +34,10 @@ use super::watches::{
     watch_secrets,
 };
 use super::workloads::Workloads;
-use super::{AFTER_ERROR, Error, chain, enforcement, mirror, pull_secret, registry, repository, rewrite};
-use crate::api::{ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, ImageEnforcement, ImageMirror};
+use super::{AFTER_ERROR, Error, chain, enforcement, first_look, mirror, pull_secret, registry, repository, rewrite};
+use crate::api::{
+    ClusterEcrPullSecret, EcrPullSecret, EcrRegistry, EcrRepository, HasStatus, ImageEnforcement, ImageMirror,
+};
 use crate::ecr::{Mints, Pool};
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
@@ -308,13 +310,15 @@ fn drive<K, F>(
     context: &Arc<Context>,
 ) -> impl Future<Output = ()> + use<K, F>
 where
-    K: Resource<DynamicType = ()> + RegistryNames + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: HasStatus + RegistryNames + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, Error>> + Send + 'static,
 {
     let kind: &'static str = short_name::<K>();
     let objects = controller.store();
+    // When this replica began to lead.
+    let began = Arc::new(OnceLock::new());
     let timed = move |object: Arc<K>, context: Arc<Context>| {
-        let objects = objects.clone();
+        let (objects, began) = (objects.clone(), began.clone());
         async move {
             tokio::select! {
                 () = context.leadership.leads() => {}
@@ -324,11 +328,16 @@ where
             let Some(object) = objects.get(&ObjectRef::from_obj(object.as_ref())) else {
                 return Ok(Action::await_change());
             };
+            let leading = began.get_or_init(Instant::now).elapsed();
+            if let Some(wait) = first_look::wait(object.as_ref(), objects.len(), leading) {
+                return Ok(Action::requeue(wait));
+            }
             let metrics = context.metrics.clone();
             let span = telemetry::reconcile(kind, object.as_ref(), &object.registry_names().join(","));
             let watched = async {
                 let started = Instant::now();
-                let outcome = reconcile(object, context).await;
+                // On the heap from here on: a thousand objects may wait, for their lead or for their turns.
+                let outcome = Box::pin(reconcile(object, context)).await;
                 let took = started.elapsed();
                 metrics.reconciled(kind, if outcome.is_ok() { "done" } else { "error" }, took);
                 match &outcome {

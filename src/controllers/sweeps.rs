@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 use super::context::Context;
 use super::signals::{Signal, Signals};
 use crate::ecr::Ecr;
+use crate::telemetry;
 
 /// Sweeps every registry that an EcrRepository uses, once an interval, until the program stops. Registries don't wait for
 /// one another: a slow one misses its turn.
@@ -24,7 +25,7 @@ pub(super) async fn sweep_regularly(context: Arc<Context>, signals: Signals) {
         running.retain(|_, sweep| !sweep.is_finished());
         for (registry, ecr) in context.pool.connected() {
             if used.contains(&registry) && !running.contains_key(&registry) {
-                let span = tracing::error_span!(parent: None, "sweep", registry);
+                let span = telemetry::task("sweep", Some(&registry));
                 let sweep = tokio::spawn(sweep(registry.clone(), ecr, signals.clone()).instrument(span));
                 running.insert(registry, sweep.abort_handle());
             }

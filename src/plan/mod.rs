@@ -31,7 +31,7 @@ use crate::ecr::Ecr;
 use crate::manifests::{Manifest, Object};
 use crate::metrics::Metrics;
 pub use mirrors::Sources;
-pub use pods::{PodImage, Pods};
+pub use pods::{Judged, NotAllowed, PodImage, Pods};
 pub use report::{Change, Entry, Outcome, Report, Sign};
 
 /// How many repositories, or registries, are looked at at once. ECR's limits are kept by the client.
@@ -98,7 +98,10 @@ pub async fn plan(question: &Question<'_>) -> Report {
         .collect()
         .await;
     repositories.extend(mirrors::entries(question, &connections).await);
-    let pods = question.pods.then(|| pods::pods(question.manifests, &registries, question.own_registry));
+    let pods = question.pods.then(|| {
+        let registries = with_hosts(registries, &connections);
+        pods::pods(question.manifests, &registries, question.own_registry)
+    });
     Report { registries: settings::plan(question, &connections).await, repositories, pods }
 }
 
@@ -115,6 +118,19 @@ fn registries(question: &Question<'_>) -> BTreeMap<String, EcrRegistry> {
         }
     }
     all
+}
+
+/// The registries, each with its host, which those of files that nobody has applied don't say.
+fn with_hosts(
+    mut registries: BTreeMap<String, EcrRegistry>,
+    connections: &Connections,
+) -> BTreeMap<String, EcrRegistry> {
+    for (name, registry) in &mut registries {
+        if let Some(Ok(ecr)) = connections.get(name) {
+            registry.status.get_or_insert_default().registry_host.get_or_insert_with(|| ecr.host.clone());
+        }
+    }
+    registries
 }
 
 type Connections = HashMap<String, Result<Arc<Ecr>, Failure>>;

@@ -1,6 +1,7 @@
-//! Which pods a rewrite would change at their next start, by the pods and the mirrors that the files have.
+//! Which pods a rewrite would change at their next start, and which of them an ImageEnforcement does not allow then, by what the
+//! files have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -8,9 +9,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde::Serialize;
 
-use crate::api::{EcrRegistry, REWRITE_LABEL};
+use crate::api::{EcrRegistry, ImageEnforcement, REWRITE_LABEL, ValidationAction};
+use crate::controllers::enforcement::plan::{self as enforcement, Plan};
 use crate::controllers::rewrite::plan::serving_by_status;
 use crate::controllers::rewrite::usage::Mirrors;
+use crate::enforcement::Verdict;
 use crate::manifests::{Manifest, Object};
 use crate::rewrite::policy::DISABLED;
 
@@ -25,6 +28,42 @@ pub struct Pods {
     pub pods: usize,
     /// Their images that a mirror with `spec.rewrite` is about.
     pub images: Vec<PodImage>,
+    /// What ImageEnforcement objects say of the images that pods have at their next start, if the files have such objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Judged>,
+}
+
+/// What ImageEnforcement objects say of pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Judged {
+    /// How many pods are judged.
+    pub pods: usize,
+    /// Images that are not allowed.
+    pub not_allowed: Vec<NotAllowed>,
+    /// Objects that judge nothing, each with why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+}
+
+/// An image that is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotAllowed {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The container, or `volume NAME`.
+    pub container: String,
+    /// The image that the pod has at its next start.
+    pub image: String,
+    /// The ImageEnforcement.
+    pub enforcement: String,
+    /// What it does about such a pod.
+    pub validation_actions: Vec<ValidationAction>,
+    /// Whether it is from an allowed registry, and lacks a digest.
+    pub lacks_digest: bool,
 }
 
 /// An image of a pod.
@@ -76,12 +115,18 @@ pub(super) fn pods(
         registries.iter().map(|(name, registry)| (name.clone(), Arc::new(registry.clone()))).collect();
     let serving = serving_by_status(&mirrors, &namespaces, &registries, own_registry);
     let mirrors = Mirrors::of(&serving);
+    let mut judges = Judges::of(manifests, &registries, &namespaces);
     let mut found = Pods::default();
-    for pod in pods.iter().filter(|pod| may_be_rewritten(pod)) {
-        found.pods += 1;
+    for pod in pods.iter().filter(|pod| starts_again(pod)) {
+        let is_rewritten = may_be_rewritten(pod);
+        found.pods += usize::from(is_rewritten);
         let namespace = namespace(pod);
+        judges.pods += usize::from(judges.are_about(&namespace));
         for (container, image) in images(pod) {
-            let Some((mirror, becomes)) = mirrors.fate(&namespace, image) else { continue };
+            let fate = is_rewritten.then(|| mirrors.fate(&namespace, image)).flatten();
+            let becomes = fate.as_ref().and_then(|(_, becomes)| becomes.clone());
+            judges.judge(pod, &namespace, &container, becomes.as_deref().unwrap_or(image));
+            let Some((mirror, _)) = fate else { continue };
             found.images.push(PodImage {
                 namespace: namespace.clone(),
                 pod: pod.name_any(),
@@ -93,7 +138,66 @@ pub(super) fn pods(
         }
     }
     found.images.sort();
+    found.enforcement = judges.judged();
     found
+}
+
+/// The ImageEnforcement objects of the files, and what they found.
+#[derive(Default)]
+struct Judges {
+    plans: Vec<(ImageEnforcement, Plan)>,
+    failed: Vec<String>,
+    pods: usize,
+    not_allowed: Vec<NotAllowed>,
+}
+
+impl Judges {
+    fn of(
+        manifests: &[Manifest],
+        registries: &BTreeMap<String, Arc<EcrRegistry>>,
+        namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Self {
+        let mut judges = Self::default();
+        for manifest in manifests {
+            let Some(Object::Enforcement(object)) = &manifest.object else { continue };
+            let registry = |name: &str| registries.get(name).map(AsRef::as_ref);
+            match enforcement::plan(object, registry, namespaces, None) {
+                Ok(plan) => judges.plans.push((object.clone(), plan)),
+                Err(failure) => {
+                    judges.failed.push(format!("ImageEnforcement {}: {}", object.name_any(), failure.message))
+                }
+            }
+        }
+        judges
+    }
+
+    fn are_about(&self, namespace: &str) -> bool {
+        self.plans.iter().any(|(_, plan)| plan.namespaces.contains(namespace))
+    }
+
+    fn judge(&mut self, pod: &Pod, namespace: &str, container: &str, image: &str) {
+        for (object, plan) in self.plans.iter().filter(|(_, plan)| plan.namespaces.contains(namespace)) {
+            let verdict = crate::enforcement::judge(image, &plan.wanted.allowed);
+            if verdict == Verdict::Allowed {
+                continue;
+            }
+            self.not_allowed.push(NotAllowed {
+                namespace: namespace.to_owned(),
+                pod: pod.name_any(),
+                container: container.to_owned(),
+                image: image.to_owned(),
+                enforcement: object.name_any(),
+                validation_actions: object.spec.validation_actions.clone(),
+                lacks_digest: verdict == Verdict::NoDigest,
+            });
+        }
+    }
+
+    fn judged(mut self) -> Option<Judged> {
+        let nothing = self.plans.is_empty() && self.failed.is_empty();
+        self.not_allowed.sort();
+        (!nothing).then_some(Judged { pods: self.pods, not_allowed: self.not_allowed, failed: self.failed })
+    }
 }
 
 fn of_kind<'m>(manifests: &'m [Manifest], kind: &'m str) -> impl Iterator<Item = &'m Manifest> {
@@ -104,12 +208,15 @@ fn namespace(pod: &Pod) -> String {
     pod.namespace().unwrap_or_else(|| "default".to_owned())
 }
 
-/// Whether a pod like this one would be asked about. One that has come to its end has no next start.
-fn may_be_rewritten(pod: &Pod) -> bool {
+/// Whether the API server will be asked about a pod like this one. One that has come to its end has no next start, and nobody is
+/// asked about static pods.
+fn starts_again(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !matches!(phase, Some("Succeeded" | "Failed"))
-        && !pod.annotations().contains_key("kubernetes.io/config.mirror")
-        && pod.labels().get(REWRITE_LABEL).is_none_or(|value| value != DISABLED)
+    !matches!(phase, Some("Succeeded" | "Failed")) && !pod.annotations().contains_key("kubernetes.io/config.mirror")
+}
+
+fn may_be_rewritten(pod: &Pod) -> bool {
+    pod.labels().get(REWRITE_LABEL).is_none_or(|value| value != DISABLED)
 }
 
 /// The images of a pod, each with what has it.
@@ -142,13 +249,42 @@ impl Pods {
             let PodImage { namespace, pod, container, image, mirror, becomes: _ } = it;
             let _ = writeln!(text, "not mirrored: {image} of {namespace}/{pod} ({container}), by ImageMirror {mirror}");
         }
-        let pods: std::collections::BTreeSet<_> = changed.iter().map(|it| (&it.namespace, &it.pod)).collect();
+        let pods: BTreeSet<_> = changed.iter().map(|it| (&it.namespace, &it.pod)).collect();
         let _ = writeln!(
             text,
             "{} of {} pods would change at their next start; {} images are not mirrored",
             pods.len(),
             self.pods,
             others.len()
+        );
+        if let Some(judged) = &self.enforcement {
+            text.push_str(&judged.text());
+        }
+        text
+    }
+}
+
+impl Judged {
+    fn text(&self) -> String {
+        let mut text = String::from("\n");
+        for it in &self.not_allowed {
+            let NotAllowed { namespace, pod, container, image, enforcement, validation_actions, lacks_digest } = it;
+            let what = if *lacks_digest { "no digest" } else { "not allowed" };
+            let actions = validation_actions.iter().map(|action| format!("{action:?}")).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(
+                text,
+                "{what}: {image} of {namespace}/{pod} ({container}), by ImageEnforcement {enforcement} ({actions})"
+            );
+        }
+        for failed in &self.failed {
+            let _ = writeln!(text, "not judged: {failed}");
+        }
+        let pods: BTreeSet<_> = self.not_allowed.iter().map(|it| (&it.namespace, &it.pod)).collect();
+        let _ = writeln!(
+            text,
+            "{} of {} pods would have images at their next start that an ImageEnforcement does not allow",
+            pods.len(),
+            self.pods
         );
         text
     }

@@ -20,7 +20,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-pub(crate) use spans::{broke_off, ended, reconcile};
+pub(crate) use spans::{broke_off, ended, reconcile, task};
 pub use traces::{Args, Traces};
 
 /// How log lines look.

@@ -1,4 +1,4 @@
-//! The span of a reconcile.
+//! The spans of reconciles, and of what is done for no single object.
 
 use kube::Resource;
 use tracing::Span;
@@ -26,6 +26,21 @@ pub(crate) fn reconcile<K: Resource>(kind: &'static str, object: &K, registries:
         reconcile_id = Empty,
         outcome = Empty,
         reason = Empty,
+    );
+    span.record("reconcile_id", id_of(&span));
+    span
+}
+
+/// The span of one round of work that belongs to no single object, with an id of its own. `registry` is the EcrRegistry that it
+/// is about, if it is about one.
+pub(crate) fn task(name: &'static str, registry: Option<&str>) -> Span {
+    let span = tracing::error_span!(
+        parent: None,
+        "task",
+        otel.name = name,
+        task = name,
+        registry,
+        reconcile_id = Empty,
     );
     span.record("reconcile_id", id_of(&span));
     span

@@ -94,6 +94,21 @@ fn each_reconcile_has_another_id_and_a_line_outside_has_none() {
 }
 
 #[test]
+fn each_line_of_a_task_names_it_and_its_round() {
+    let written = logged(LogFormat::Json, "info", || {
+        for _ in 0..2 {
+            task("sweep", Some("default")).in_scope(|| tracing::info!("within"));
+        }
+        task("rewrite", None).in_scope(|| tracing::info!("within"));
+    });
+    let lines = written.lines();
+    assert_eq!((&lines[0]["task"], &lines[0]["registry"]), (&json!("sweep"), &json!("default")));
+    assert_eq!((&lines[2]["task"], lines[2].get("registry")), (&json!("rewrite"), None));
+    assert_ne!(lines[0]["reconcile_id"], lines[1]["reconcile_id"]);
+    assert!(lines.iter().all(|line| line["reconcile_id"].is_string() && line.get("object").is_none()));
+}
+
+#[test]
 fn a_high_level_leaves_the_object_on_what_is_left() {
     let written = logged(LogFormat::Json, "warn", || {
         reconcile("ImageMirror", &object(), "default").in_scope(|| {

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
+use tracing::Instrument as _;
 
 use super::View;
 use super::settle::release;
 use crate::controllers::AFTER_ERROR;
 use crate::controllers::context::Context;
+use crate::telemetry;
 
 /// Looks for such entries whenever there may be some, until the program stops.
 pub async fn release_orphans(context: Arc<Context>) {
@@ -21,23 +23,27 @@ pub async fn release_orphans(context: Arc<Context>) {
         if !context.accounts.are_watched() {
             continue;
         }
-        let View::Known(accounts) = context.accounts.look() else { continue };
-        let living = living(&context).await;
-        for account in accounts {
-            let present = account.present();
-            let orphaned = present.claims.keys().filter(|uid| !living.contains(**uid));
-            for uid in orphaned {
-                let (namespace, name) = (account.namespace(), account.name_any());
-                match release(&context, &account, uid).await {
-                    Ok(()) => tracing::info!(namespace, name, "an entry whose pull secret is gone was taken away"),
-                    Err(failure) => {
-                        tracing::warn!(namespace, name, %failure, "an entry whose pull secret is gone stays for now");
-                        let accounts = context.accounts.clone();
-                        tokio::spawn(async move {
-                            tokio::time::sleep(AFTER_ERROR).await;
-                            accounts.look_for_orphans();
-                        });
-                    }
+        release_present(&context).instrument(telemetry::task("release orphans", None)).await;
+    }
+}
+
+async fn release_present(context: &Context) {
+    let View::Known(accounts) = context.accounts.look() else { return };
+    let living = living(context).await;
+    for account in accounts {
+        let present = account.present();
+        let orphaned = present.claims.keys().filter(|uid| !living.contains(**uid));
+        for uid in orphaned {
+            let (namespace, name) = (account.namespace(), account.name_any());
+            match release(context, &account, uid).await {
+                Ok(()) => tracing::info!(namespace, name, "an entry whose pull secret is gone was taken away"),
+                Err(failure) => {
+                    tracing::warn!(namespace, name, %failure, "an entry whose pull secret is gone stays for now");
+                    let accounts = context.accounts.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(AFTER_ERROR).await;
+                        accounts.look_for_orphans();
+                    });
                 }
             }
         }

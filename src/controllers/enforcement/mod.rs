@@ -4,7 +4,7 @@
 //! operator takes no part when a pod is made.
 
 mod cluster;
-mod plan;
+pub(crate) mod plan;
 mod status;
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use self::plan::{Owners, Plan};
 use super::context::Context;
@@ -25,6 +26,7 @@ use super::workloads::Usage;
 use super::{AFTER_ERROR, Error, chain, next};
 use crate::api::conditions::Reason;
 use crate::api::{ImageEnforcement, RegistryRef};
+use crate::telemetry;
 #[cfg(test)]
 pub(super) use status::tests::cases;
 
@@ -108,10 +110,14 @@ pub(super) async fn clear(context: Arc<Context>, signals: Signals) {
     context.enforcements.filled().await;
     loop {
         let is_there = |name: &str| context.enforcements.store.state().iter().any(|object| object.name_any() == name);
-        let cleared = cluster::clear(&context.client, is_there).await;
-        if let Err(failure) = &cleared {
-            tracing::warn!(reason = %failure.reason, "what an ImageEnforcement left can't be deleted: {failure}");
-        }
+        let round = async {
+            let cleared = cluster::clear(&context.client, is_there).await;
+            if let Err(failure) = &cleared {
+                tracing::warn!(reason = %failure.reason, "what an ImageEnforcement left can't be deleted: {failure}");
+            }
+            cleared
+        };
+        let cleared = round.instrument(telemetry::task("clear enforcements", None)).await;
         let heard = async {
             while let Some(signal) = news.next().await {
                 if matches!(signal, Signal::EnforcementGone | Signal::Anything) {

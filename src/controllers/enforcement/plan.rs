@@ -18,14 +18,14 @@ use crate::rewrite::policy::{DISABLED, ENABLED};
 
 /// What the cluster is to have for an object.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Name of the policy and of its binding.
     pub(super) name: String,
-    pub(super) wanted: Wanted,
+    pub(crate) wanted: Wanted,
     /// The namespaces, as the API server finds them.
     pub(super) selector: LabelSelector,
     /// The namespaces, by name.
-    pub(super) namespaces: BTreeSet<String>,
+    pub(crate) namespaces: BTreeSet<String>,
 }
 
 /// Who the policy and its binding go with, as owner references.
@@ -42,7 +42,7 @@ pub(super) fn policy_name(object: &str) -> String {
     format!("{object}{SUFFIX}")
 }
 
-pub(super) fn plan<'r>(
+pub(crate) fn plan<'r>(
     object: &ImageEnforcement,
     registry: impl Fn(&str) -> Option<&'r EcrRegistry>,
     namespaces: &Namespaces,

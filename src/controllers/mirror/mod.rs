@@ -50,7 +50,7 @@ use super::failure::{Failure, Retry};
 use super::report::Outcome;
 use super::{Error, next};
 use crate::api::ImageMirror;
-use crate::api::conditions::Reason;
+use crate::api::conditions::{READY, Reason};
 pub(crate) use child::children;
 pub use copier::{Copier, CopierError};
 pub use limits::CopyLimits;
@@ -119,7 +119,9 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
     }
 
     let work = async {
-        match context.copier.limits.look(prepared.source.host()).await {
+        let source = prepared.source.host();
+        let _begun = context.copier.limits.begin(source, tell_of_wait(&mirror, &context, source)).await;
+        match context.copier.limits.look(source).await {
             Ok(look) => Box::pin(sync::sync(&mirror, &context, &prepared, look)).await,
             Err(failure) => Ok(Err(failure)),
         }
@@ -155,6 +157,20 @@ pub(super) async fn reconcile(mirror: Arc<ImageMirror>, context: Arc<Context>) -
     }
     context.retries.succeeded(&uid);
     Ok(Action::requeue(Duration::try_from(now.duration_until(due)).unwrap_or_default().max(Duration::from_secs(1))))
+}
+
+/// Says that a mirror waits for others, if nothing is said of it yet: what became of its last look matters more.
+async fn tell_of_wait(mirror: &ImageMirror, context: &Context, source: &str) {
+    let status = mirror.status.clone().unwrap_or_default();
+    let ready =
+        status.common.condition(READY).filter(|_| status.common.observed_generation == mirror.metadata.generation);
+    if ready.is_some_and(|ready| ready.reason != Reason::Progressing.as_str()) {
+        return;
+    }
+    let message = format!("waiting for its turn: other mirrors of {source} come first");
+    if let Err(error) = context.report(mirror, status, &Outcome::Progressing { message }).await {
+        tracing::debug!(%error, "that the mirror waits could not be told");
+    }
 }
 
 async fn fail(mirror: &ImageMirror, context: &Context, failure: Failure) -> Result<Action, Error> {

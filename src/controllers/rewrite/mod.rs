@@ -25,6 +25,7 @@ use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use self::cluster::Cluster;
 use self::objects::{Key, Objects, is_as};
@@ -38,6 +39,7 @@ use super::workloads::Usage;
 use crate::api::ImageMirror;
 use crate::api::conditions::{REWRITES_PODS, Reason};
 use crate::rewrite::policy::FailurePolicy;
+use crate::telemetry;
 
 /// The field manager of the condition.
 const MANAGER: &str = "ecr-operator/rewrite";
@@ -77,10 +79,16 @@ pub(super) async fn keep(context: Arc<Context>, settings: Settings, signals: Sig
     let mut memory = Memory::default();
     let mut looked = tokio::time::Instant::now();
     loop {
-        let again = match pass(&context, &settings, &mut memory).await {
-            Ok(()) => context.intervals.resync.saturating_sub(looked.elapsed()),
-            Err(failure) => {
+        let round = async {
+            let done = pass(&context, &settings, &mut memory).await;
+            if let Err(failure) = &done {
                 tracing::warn!(reason = %failure.reason, "the policy that rewrites pods is not as it should be: {failure}");
+            }
+            done
+        };
+        let again = match round.instrument(telemetry::task("rewrite", None)).await {
+            Ok(()) => context.intervals.resync.saturating_sub(looked.elapsed()),
+            Err(_) => {
                 memory = Memory::default();
                 AGAIN.min(context.intervals.resync)
             }

@@ -13,6 +13,7 @@ pub(super) fn all(docs: &Path) -> Result<Vec<(&'static str, Chart)>, String> {
         ("copy-cpu.svg", copying(&copy, "CPU seconds for the same", 3, "s")?),
         ("copy-transfer.svg", transfer(&copy)?),
         ("repositories.svg", repositories(docs)?),
+        ("scale.svg", scale(docs)?),
         ("pull-secrets.svg", pull_secrets(docs)?),
         ("rewrite.svg", rewriting(docs)?),
     ])
@@ -75,6 +76,50 @@ fn repositories(docs: &Path) -> Result<Chart, String> {
         group("restart until ready", "after a restart, until ready", "s")?,
     ];
     Ok(Chart { title: "500 and 10,000 repositories".into(), groups, one_scale: false })
+}
+
+fn scale(docs: &Path) -> Result<Chart, String> {
+    let table = Source::new(&docs.join("performance/scale.md"), &["objects"])?;
+    // The row, the numbers of it that are shown, and what they are.
+    let group = |title: &str, unit: &str, shown: &[(&str, usize, &str)]| {
+        let bar = |&(row, place, label): &(&str, usize, &str)| {
+            let cell = &table.row(row)?[1];
+            let value = *numbers(cell).get(place).ok_or_else(|| format!("{cell:?} has too few numbers"))?;
+            Ok(Bar { label: label.into(), value, range: None, role: Role::Ours })
+        };
+        let bars = shown.iter().map(bar).collect::<Result<_, String>>()?;
+        Ok::<_, String>(Group { title: title.into(), unit: unit.into(), bars })
+    };
+    let (start, hour) = ("operator: resident memory, peak", "an hour: resident memory in its three thirds");
+    let reactions = "a new repository is ready after: p50, p95, p99";
+    let groups = vec![
+        group(
+            "from the first object until all are ready",
+            "s",
+            &[
+                ("until all namespaces have their Secret", 0, "Secrets"),
+                ("until all repositories are ready", 0, "repositories"),
+                ("until all mirrors are ready", 0, "mirrors"),
+            ],
+        )?,
+        group(
+            "the operator's memory",
+            "MiB",
+            &[(start, 1, "at its peak"), (start, 0, "all ready"), (hour, 2, "at rest")],
+        )?,
+        group(
+            "then a new one is ready after",
+            "s",
+            &[(reactions, 0, "p50"), (reactions, 1, "p95"), (reactions, 2, "p99")],
+        )?,
+        group(
+            "the leader is killed",
+            "s",
+            &[("the leader is killed: a repository created then is ready after", 0, "ready")],
+        )?,
+    ];
+    let title = "10,000 repositories, 1,000 mirrors with 20,000 tags, 1,000 namespaces".into();
+    Ok(Chart { title, groups, one_scale: false })
 }
 
 fn pull_secrets(docs: &Path) -> Result<Chart, String> {

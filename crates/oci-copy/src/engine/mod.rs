@@ -69,7 +69,8 @@ struct Shared {
 
 #[derive(Clone)]
 struct View {
-    registries: HashMap<String, RegistryConfig>,
+    /// Those that are configured, by host.
+    registries: HashMap<String, Arc<Registry>>,
     credentials: Arc<dyn CredentialSource>,
     rate_limits: Arc<RateLimits>,
     /// By host.
@@ -105,9 +106,9 @@ impl Engine {
     /// # Errors
     /// If no HTTP client can be set up for it.
     pub fn with_registry(&self, registry: RegistryConfig) -> Result<Self, ConfigError> {
-        self.shared.registry(&registry)?;
+        let registry = self.shared.registry(&registry)?;
         let mut view = View::clone(&self.view);
-        view.registries.insert(registry.host().to_owned(), registry);
+        view.registries.insert(registry.config.host().to_owned(), registry);
         Ok(self.viewed(view))
     }
 
@@ -278,7 +279,7 @@ impl Engine {
         own: Option<&Arc<dyn CredentialSource>>,
     ) -> Result<Session, ConfigError> {
         let registry = match self.view.registries.get(repository.host()) {
-            Some(config) => self.shared.registry(config)?,
+            Some(registry) => registry.clone(),
             None => self.shared.registry(&RegistryConfig::new(repository.host())?)?,
         };
         let guard = self.view.guard.clone();
@@ -316,7 +317,7 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("config", &self.shared.config)
-            .field("registries", &self.view.registries.values().collect::<Vec<_>>())
+            .field("registries", &self.view.registries.values().map(|registry| &registry.config).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

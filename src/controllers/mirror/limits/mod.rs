@@ -28,6 +28,11 @@ const PREPARING: usize = 64;
 const LOOKS: usize = 64;
 /// The same at one source.
 const LOOKS_AT_ONE: usize = 8;
+/// How many mirrors of one source have begun and are not done. The others wait with nothing in hand: what a mirror has seen and
+/// wants to copy is some hundred kilobytes where it selects many tags, and there may be thousands of mirrors.
+const BEGUN_AT_ONE: usize = 32;
+/// Who copies for longer than this counts no more among them.
+const BEGUN_FOR: Duration = Duration::from_secs(20);
 /// Who takes longer than this is held up by somebody, and counts no more among all.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What one mirror was told is part of what others say, up to so many bytes.
@@ -77,6 +82,7 @@ pub(super) struct Limits {
 /// One registry.
 struct Host {
     health: Mutex<Health>,
+    begun: Arc<Semaphore>,
     looks: Arc<Semaphore>,
 }
 
@@ -91,6 +97,11 @@ impl Look {
     pub(super) fn leave_source(&mut self) {
         self.source = None;
     }
+}
+
+/// What a mirror holds that has begun, until it is done.
+pub(super) struct Begun {
+    _permit: AbortOnDropHandle<()>,
 }
 
 /// A look that finds out whether a registry answers again.
@@ -132,6 +143,19 @@ impl Limits {
     /// Waits for the turn to prepare.
     pub(super) async fn prepare(&self) -> Preparing {
         Preparing { _permit: given_back_after(PATIENCE, acquire(&self.preparing).await) }
+    }
+
+    /// Waits until a mirror of this source may begin. `must_wait` is what is done first if it can't begin at once.
+    pub(super) async fn begin(&self, source: &str, must_wait: impl Future<Output = ()>) -> Begun {
+        let begun = self.host(source).begun.clone();
+        let permit = match begun.clone().try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                must_wait.await;
+                acquire(&begun).await
+            }
+        };
+        Begun { _permit: given_back_after(BEGUN_FOR, permit) }
     }
 
     /// Waits for the turn to look at a source.
@@ -178,7 +202,8 @@ impl Limits {
                 Arc::strong_count(host) > 1 || host.is_in_use() || !host.health().is_unremarkable(now)
             });
         }
-        let host = Arc::new(Host { health: Mutex::default(), looks: semaphore(LOOKS_AT_ONE) });
+        let host =
+            Arc::new(Host { health: Mutex::default(), begun: semaphore(BEGUN_AT_ONE), looks: semaphore(LOOKS_AT_ONE) });
         hosts.insert(name.to_owned(), host.clone());
         host
     }
@@ -187,7 +212,7 @@ impl Limits {
 impl Host {
     /// Whether somebody has, or waits for, one of its permits.
     fn is_in_use(&self) -> bool {
-        Arc::strong_count(&self.looks) > 1
+        Arc::strong_count(&self.looks) > 1 || Arc::strong_count(&self.begun) > 1
     }
 
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {

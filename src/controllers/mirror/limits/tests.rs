@@ -68,6 +68,27 @@ async fn looks_at_a_source_that_does_not_answer_hold_up_no_others() {
     assert!(soon(limits.look("dead-0")).await.is_none(), "and keeps its place at the source");
 }
 
+#[tokio::test(start_paused = true)]
+async fn mirrors_of_one_source_begin_one_after_another_and_who_takes_long_lets_others_begin() {
+    let limits = limits();
+    let begin = |source: &'static str| soon(limits.begin(source, std::future::ready(())));
+    let mut begun = Vec::new();
+    for _ in 0..BEGUN_AT_ONE {
+        begun.push(begin("a").await.expect("room"));
+    }
+    let told = std::sync::atomic::AtomicBool::new(false);
+    let tell = async { told.store(true, std::sync::atomic::Ordering::Relaxed) };
+    assert!(soon(limits.begin("a", tell)).await.is_none(), "others come first");
+    assert!(told.into_inner(), "and it is told");
+    let at_another = soon(limits.begin("b", async { unreachable!("nobody waits here") })).await;
+    assert!(at_another.is_some(), "mirrors of other sources begin");
+    begun.pop();
+    assert!(begin("a").await.is_some(), "one is done");
+    tokio::time::sleep(BEGUN_FOR).await;
+    assert!(begin("a").await.is_some(), "the others take long");
+    drop(begun);
+}
+
 fn guard(limits: &Arc<Limits>) -> SourceGuard {
     SourceGuard { limits: limits.clone(), source: "a".to_owned() }
 }
