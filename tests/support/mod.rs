@@ -1,6 +1,7 @@
 //! The local stack as the tests see it: its API server, its AWS stand-in, its Docker Hub stand-in, and their controls.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod operator;
 pub mod pulling;
 pub mod rewriting;
 

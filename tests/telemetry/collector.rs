@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::operator::free_address;
+use crate::support::operator::free_address;
 use crate::support::{env, eventually};
 
 /// A collector that takes OTLP over HTTP and writes each batch as a line of JSON.

@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::core::Status;
 use kube::runtime::controller::Action as Requeue;
 use kube::runtime::events::EventType;
-use kube::runtime::finalizer::{Event, finalizer};
+use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::{Api, ResourceExt as _};
 
 use super::access::Use;
@@ -30,7 +31,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::report::Outcome;
 use super::signals::Signal;
-use super::{Error, retry};
+use super::{AFTER_ERROR, Error, retry};
 use crate::api::conditions::{READY, Reason};
 use crate::api::{EcrRepository, EcrRepositoryStatus, FINALIZER, LifecyclePreview, ManagementPolicy};
 use crate::ecr::{Ecr, ErrorKind, Repository};
@@ -63,7 +64,23 @@ pub(super) async fn reconcile(object: Arc<EcrRepository>, context: Arc<Context>)
         }
     })
     .await
-    .map_err(|error| Error::Finalizer(Box::new(error)))
+    .or_else(|error| match error {
+        finalizer::Error::AddFinalizer(kube::Error::Api(status))
+        | finalizer::Error::RemoveFinalizer(kube::Error::Api(status))
+            if is_outdated(&status) =>
+        {
+            // The watch brings the newer object; if it does not, this looks again.
+            Ok(Requeue::requeue(AFTER_ERROR))
+        }
+        error => Err(Error::Finalizer(Box::new(error))),
+    })
+}
+
+/// Whether the API server refused a change of finalizers because they are not as they were seen. An object that has become
+/// invalid has causes.
+fn is_outdated(status: &Status) -> bool {
+    const UNPROCESSABLE: u16 = 422;
+    status.code == UNPROCESSABLE && status.details.as_ref().is_none_or(|details| details.causes.is_empty())
 }
 
 /// Whether news from elsewhere is about this object.
@@ -324,4 +341,22 @@ async fn compare(
     let preview = preview::of(object, context, ecr, desired.lifecycle.as_ref(), false).await;
     *status = status::observed(status, &existing, uri, differences, preview);
     Ok(Settled { outcome: Outcome::Ready { message }, in_full: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn finalizers_that_are_not_as_they_were_seen_are_told_from_an_object_that_is_invalid() {
+        let status = |status| serde_json::from_value::<Status>(status).expect("a status");
+        let details = json!({"name": "", "causes": []});
+        assert!(is_outdated(&status(json!({"code": 422, "reason": "Invalid", "details": details}))));
+        assert!(is_outdated(&status(json!({"code": 422, "reason": "Invalid"}))));
+        let details = json!({"causes": [{"reason": "FieldValueInvalid", "message": "no", "field": "spec"}]});
+        assert!(!is_outdated(&status(json!({"code": 422, "reason": "Invalid", "details": details}))));
+        assert!(!is_outdated(&status(json!({"code": 403, "reason": "Forbidden"}))));
+    }
 }
