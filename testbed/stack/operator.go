@@ -89,6 +89,7 @@ func (s *stack) registriesConfig() []byte {
 		{"docker.io", ""},
 		{"slow.test", ""},
 		{"busy.test", ""},
+		{"crowd.test", ""},
 		{"shared.test", "  pullBudgetFloor: 4\n"},
 		{"public.ecr.aws", "  useIdentity: true\n"},
 	} {

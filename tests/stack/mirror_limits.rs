@@ -288,6 +288,39 @@ async fn a_source_that_never_answers_starves_no_other() {
 }
 
 #[tokio::test]
+async fn of_many_mirrors_of_one_source_those_that_have_to_wait_say_so_and_all_have_their_turn() {
+    const MIRRORS: usize = 48;
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("crowd").await;
+    let repository = format!("limits/{}", unique("crowd"));
+    push_tags(&repository, 790, &["other"], "linux/amd64").await;
+    // A look for a tag that is not there takes a while, and no pull.
+    let fault = json!({"method": "HEAD", "path": format!("/v2/{repository}/manifests/"), "times": 0, "delayMs": 3000});
+    let fault = stack.fault("HUB_CONTROL_URL", fault).await;
+    let elsewhere = "destinations: [{repositoryName: crowd/all, createRepository: false}]";
+    for number in 0..MIRRORS {
+        let spec = anonymous("crowd.test", &repository, elsewhere);
+        namespace.apply::<ImageMirror>(&format!("crowd-{number}"), &spec).await;
+    }
+    let api = namespace.api::<ImageMirror>();
+    eventually("one waits for its turn", || async {
+        let objects = api.list(&Default::default()).await.unwrap().items;
+        objects
+            .iter()
+            .any(|it| message(it) == "waiting for its turn: other mirrors of crowd.test come first")
+            .then_some(())
+    })
+    .await;
+    eventually("all have been looked at", || async {
+        let objects = api.list(&Default::default()).await.unwrap().items;
+        (objects.iter().filter(|it| has_reason(*it, "TagNotFound")).count() == MIRRORS).then_some(())
+    })
+    .await;
+    fault.remove().await;
+    namespace.cleanup().await;
+}
+
+#[tokio::test]
 async fn large_and_slow_images_hold_up_no_small_ones_of_the_same_source() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("slow").await;
