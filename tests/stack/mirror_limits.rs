@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use ecr_operator::api::{ImageMirror, TagState};
+use ecr_operator::api::{EcrRegistry, ImageMirror, TagState};
 
 use crate::support::{Namespace, Stack, env, eventually, has_reason, is_ready, is_stalled, message, push, unique};
 
@@ -135,6 +135,38 @@ async fn an_image_of_several_platforms_is_begun_only_with_pulls_for_all_of_them(
     namespace.ready::<ImageMirror>("image").await;
     assert_eq!(user.remaining().await, 4, "all platforms are three pulls");
     namespace.cleanup().await;
+}
+
+#[tokio::test]
+async fn what_two_new_repositories_lack_is_read_once_although_one_of_them_takes_its_time() {
+    const REGION: &str = "ap-northeast-2";
+    let stack = Stack::connect().await;
+    let namespace = stack.namespace("once").await;
+    let repository = unique("once");
+    push_tags(&repository, 715, &["1"], "linux/amd64").await;
+    let second = unique("second");
+    let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
+    let mut endpoints = serde_json::to_value(default.spec.endpoints).unwrap();
+    endpoints["registry"] = format!("https://{}", stack.registry_host(REGION).await).into();
+    stack.apply::<EcrRegistry>(&second, &json!({"region": REGION, "endpoints": endpoints}).to_string()).await;
+    stack.until::<EcrRegistry>(&second, "ready", is_ready).await;
+
+    let slow = json!({"target": "api", "action": "CreateRepository", "region": REGION, "delayMs": 3000});
+    stack.fault("AWS_CONTROL_URL", slow).await;
+    // The configuration and the layer can be read, and nothing a second time.
+    let blobs = format!("/v2/{repository}/blobs/");
+    stack.fault("HUB_CONTROL_URL", json!({"method": "GET", "path": blobs, "times": 2})).await;
+    let again = json!({"method": "GET", "path": blobs, "times": 0, "status": 404, "code": "BLOB_UNKNOWN"});
+    let again = stack.fault("HUB_CONTROL_URL", again).await;
+    let spec =
+        anonymous("slow.test", &repository, &format!("destinations: [{{}}, {{registryRef: {{name: {second}}}}}]"));
+    namespace.apply::<ImageMirror>("image", &spec).await;
+    let object = namespace.ready::<ImageMirror>("image").await;
+    let arrived = object.status.iter().flat_map(|status| &status.destinations).flat_map(|it| &it.tags);
+    assert_eq!(arrived.map(|tag| tag.state).collect::<Vec<_>>(), [TagState::Mirrored; 2]);
+    again.remove().await;
+    namespace.cleanup().await;
+    stack.delete::<EcrRegistry>(&second).await;
 }
 
 #[tokio::test]

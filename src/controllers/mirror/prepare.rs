@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use oci_copy::{Platform, PlatformSelection, Repository};
 
@@ -78,19 +79,35 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
     child::remove_left_over(context, mirror, &names).await?;
 
     let destinations = future::join_all(wanted.into_iter().map(|(destination, repository, child)| async move {
+        let mut is_awaited = false;
         let ready = match &child {
-            Some(child) => child::ensure(context, mirror, child).await,
+            Some(child) => child::ensure(context, mirror, child).await.and_then(|child| {
+                is_awaited = child::is_awaited(&child, Timestamp::now());
+                child::readiness(&child)
+            }),
             None => Ok(()),
         };
         let ready = match ready {
             Ok(()) => context.registry(&destination.registry_ref, namespace, Use::Repository(&repository)).await,
             Err(failure) => Err(failure),
         };
-        Destination { registry: destination.registry_ref.name.clone(), repository, ready }
+        (Destination { registry: destination.registry_ref.name.clone(), repository, ready }, is_awaited)
     }))
     .await;
+    let destinations = wait_for_awaited(destinations);
     let platforms = PlatformSelection::only(platforms);
     Ok(Prepared { source, rules, min_age, prune_after, reader, platforms, verification, destinations })
+}
+
+/// Lets all destinations wait for those of which something will be known in a moment: then one read of the source is for all
+/// of them.
+fn wait_for_awaited(destinations: Vec<(Destination, bool)>) -> Vec<Destination> {
+    let awaited = destinations.iter().find(|(_, is_awaited)| *is_awaited).and_then(|(it, _)| it.ready.clone().err());
+    let wait = |destination: Destination| match &awaited {
+        Some(awaited) => Destination { ready: destination.ready.and(Err(awaited.clone())), ..destination },
+        None => destination,
+    };
+    destinations.into_iter().map(|(destination, _)| wait(destination)).collect()
 }
 
 async fn source_credentials(
