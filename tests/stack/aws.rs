@@ -7,7 +7,7 @@ use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Stack, env, is_ready, run, unique};
+use crate::support::{Stack, env, run, unique};
 
 /// Clients of AWS under other credentials than the tester's.
 struct As {
@@ -51,16 +51,6 @@ impl As {
         let answer = request.send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     }
-}
-
-/// Another registry than the default one, in a region where nothing else of the tests is.
-async fn registry_in(stack: &Stack, region: &str) -> String {
-    let name = unique("region");
-    let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
-    let endpoints = serde_json::to_value(default.spec.endpoints).unwrap();
-    stack.apply::<EcrRegistry>(&name, &json!({"region": region, "endpoints": endpoints}).to_string()).await;
-    stack.until::<EcrRegistry>(&name, "ready", is_ready).await;
-    name
 }
 
 fn policy(actions: &[&str], resource: &str) -> Value {
@@ -141,7 +131,7 @@ async fn granting_access_lets_another_account_pull_and_not_push() {
 async fn each_region_is_a_registry_of_its_own() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("regions").await;
-    let registry = registry_in(&stack, "ap-south-1").await;
+    let registry = stack.registry_in("ap-south-1").await;
     namespace.apply::<EcrRepository>("api", &format!("registryRef: {{name: {registry}}}")).await;
     let object = namespace.ready::<EcrRepository>("api").await;
     let arn = object.status.unwrap().repository_arn.unwrap();
@@ -161,7 +151,7 @@ async fn each_region_is_a_registry_of_its_own() {
 async fn more_repositories_than_a_quota_lets_through_at_once_all_get_ready() {
     let stack = Stack::connect().await;
     let namespace = stack.namespace("quota").await;
-    let registry = registry_in(&stack, "ap-east-1").await;
+    let registry = stack.registry_in("ap-east-1").await;
     let quota = json!({"action": "CreateRepository", "region": "ap-east-1", "perSecond": 3});
     stack.control("/quotas", quota).await;
     let names: Vec<_> = (0..15).map(|n| format!("r{n}")).collect();

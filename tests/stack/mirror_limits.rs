@@ -144,12 +144,7 @@ async fn what_two_new_repositories_lack_is_read_once_although_one_of_them_takes_
     let namespace = stack.namespace("once").await;
     let repository = unique("once");
     push_tags(&repository, 715, &["1"], "linux/amd64").await;
-    let second = unique("second");
-    let default = stack.all::<EcrRegistry>().get("default").await.unwrap();
-    let mut endpoints = serde_json::to_value(default.spec.endpoints).unwrap();
-    endpoints["registry"] = format!("https://{}", stack.registry_host(REGION).await).into();
-    stack.apply::<EcrRegistry>(&second, &json!({"region": REGION, "endpoints": endpoints}).to_string()).await;
-    stack.until::<EcrRegistry>(&second, "ready", is_ready).await;
+    let second = stack.registry_in(REGION).await;
 
     let slow = json!({"target": "api", "action": "CreateRepository", "region": REGION, "delayMs": 3000});
     stack.fault("AWS_CONTROL_URL", slow).await;

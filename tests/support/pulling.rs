@@ -115,6 +115,16 @@ impl Stack {
         image
     }
 
+    /// Another EcrRegistry than the default one, in a region where nothing else of the tests is.
+    pub async fn registry_in(&self, region: &str) -> String {
+        let name = unique("region");
+        let default = self.all::<EcrRegistry>().get("default").await.unwrap();
+        let mut endpoints = serde_json::to_value(default.spec.endpoints).unwrap();
+        endpoints["registry"] = format!("https://{}", self.registry_host(region).await).into();
+        registry(self, &name, json!({"region": region, "endpoints": endpoints})).await;
+        name
+    }
+
     /// Host and port of the stand-in's registry in a region.
     pub async fn registry_host(&self, region: &str) -> String {
         let region = aws_sdk_ecr::config::Region::new(region.to_owned());

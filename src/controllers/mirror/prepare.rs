@@ -78,36 +78,29 @@ pub(super) async fn prepare(mirror: &ImageMirror, context: &Context) -> Result<P
     let names: Vec<String> = wanted.iter().filter_map(|(_, _, child)| child.as_ref().map(|it| it.name_any())).collect();
     child::remove_left_over(context, mirror, &names).await?;
 
-    let destinations = future::join_all(wanted.into_iter().map(|(destination, repository, child)| async move {
-        let mut is_awaited = false;
-        let ready = match &child {
-            Some(child) => child::ensure(context, mirror, child).await.and_then(|child| {
-                is_awaited = child::is_awaited(&child, Timestamp::now());
-                child::readiness(&child)
-            }),
-            None => Ok(()),
-        };
-        let ready = match ready {
+    let children = future::join_all(wanted.iter().map(|(_, _, child)| async move {
+        match child {
+            Some(child) => child::ensure(context, mirror, child).await.map(Some),
+            None => Ok(None),
+        }
+    }))
+    .await;
+    // All destinations wait for one of which something will be known in a moment: then one read of the source is for all.
+    let now = Timestamp::now();
+    let awaited = children.iter().flatten().flatten().find(|child| child::is_awaited(child, now));
+    let awaited = &awaited.map_or(Ok(()), |child| child::readiness(child));
+    let wanted = wanted.into_iter().zip(children);
+    let destinations = future::join_all(wanted.map(|((destination, repository, _), child)| async move {
+        let ready = match child.and_then(|child| child.map_or(Ok(()), |child| child::readiness(&child))) {
             Ok(()) => context.registry(&destination.registry_ref, namespace, Use::Repository(&repository)).await,
             Err(failure) => Err(failure),
         };
-        (Destination { registry: destination.registry_ref.name.clone(), repository, ready }, is_awaited)
+        let ready = ready.and_then(|ecr| awaited.clone().map(|()| ecr));
+        Destination { registry: destination.registry_ref.name.clone(), repository, ready }
     }))
     .await;
-    let destinations = wait_for_awaited(destinations);
     let platforms = PlatformSelection::only(platforms);
     Ok(Prepared { source, rules, min_age, prune_after, reader, platforms, verification, destinations })
-}
-
-/// Lets all destinations wait for those of which something will be known in a moment: then one read of the source is for all
-/// of them.
-fn wait_for_awaited(destinations: Vec<(Destination, bool)>) -> Vec<Destination> {
-    let awaited = destinations.iter().find(|(_, is_awaited)| *is_awaited).and_then(|(it, _)| it.ready.clone().err());
-    let wait = |destination: Destination| match &awaited {
-        Some(awaited) => Destination { ready: destination.ready.and(Err(awaited.clone())), ..destination },
-        None => destination,
-    };
-    destinations.into_iter().map(|(destination, _)| wait(destination)).collect()
 }
 
 async fn source_credentials(
